@@ -92,7 +92,7 @@ codes! {
     Dirty = 135 "E_DIRTY", "a namespace changed after the height that the proposal names in dirty_after", "preview the revert again, and decide anew";
     PowerLost = 136 "E_POWER_LOST", "more than 2/3 of the power voted yes when the revert was scheduled, but not when it was to be executed", "make a new proposal";
     ValidatorExists = 140 "E_VALIDATOR_EXISTS", "the signer operates a validator already", "change it, or sign with another account";
-    KeyInUse = 141 "E_KEY_IN_USE", "a validator has this consensus key", "create another consensus key";
+    KeyInUse = 141 "E_KEY_IN_USE", "a validator has this consensus key, or had it until recently", "create another consensus key";
     BadPossession = 142 "E_BAD_POSSESSION", "the consensus key did not sign for this chain and operator", "sign with the consensus key of the new validator, as docs/staking.md says";
     BadCommission = 143 "E_COMMISSION", "the commission is out of bounds, or changes too soon", "use one within the bounds that the message names, after the time that it names";
     TooLittle = 144 "E_TOO_LITTLE", "the operator's own stake, or its minimum, is too low", "delegate more to the own validator";
@@ -108,6 +108,7 @@ codes! {
     Jailed = 154 "E_JAILED", "the validator stays in jail longer", "send it again after the time that the message names";
     Tombstoned = 155 "E_TOMBSTONED", "the validator signed twice and stays in jail for ever", "create another validator, with another account and key";
     TooMuchPower = 156 "E_TOO_MUCH_POWER", "all stake together would have more power than a validator set may have", "delegate less";
+    Rotated = 180 "E_ROTATED", "the validator replaced its consensus key less than an unbonding time ago", "replace it after the time that the message names";
 }
 
 /// The reason why a transaction or a query is refused.
@@ -231,7 +232,9 @@ pub enum Refusal {
     PowerLost { yes: types::Power, total: types::Power },
     #[error("E_VALIDATOR_EXISTS: {operator} operates a validator already: change it with `cairn stake edit`")]
     ValidatorExists { operator: types::Address },
-    #[error("E_KEY_IN_USE: the consensus key {consensus} is that of the validator of {operator}: create another key")]
+    #[error(
+        "E_KEY_IN_USE: the consensus key {consensus} is, or was until recently, that of the validator of {operator}: create another key"
+    )]
     KeyInUse { consensus: types::Address, operator: types::Address },
     #[error("E_BAD_POSSESSION: the consensus key {consensus} did not sign for operator {operator} on this chain")]
     BadPossession { consensus: types::Address, operator: types::Address },
@@ -261,6 +264,10 @@ pub enum Refusal {
     Jailed { until: Deadline },
     #[error("E_TOMBSTONED: the validator of {operator} signed twice and stays in jail for ever: create another one")]
     Tombstoned { operator: types::Address },
+    #[error(
+        "E_ROTATED: evidence against the last key, {old}, can come until {next_at}: replace the key after that time"
+    )]
+    Rotated { old: types::Address, next_at: Deadline },
     #[error("E_TOO_MUCH_POWER: all stake together may be {max} at most: delegate less")]
     TooMuchPower { max: u64 },
 }
@@ -391,7 +398,7 @@ mod tests {
              133 E_ROOT_MISMATCH, 134 E_NOOP, 135 E_DIRTY, 136 E_POWER_LOST, 140 E_VALIDATOR_EXISTS, 141 E_KEY_IN_USE, \
              142 E_BAD_POSSESSION, 143 E_COMMISSION, 144 E_TOO_LITTLE, 145 E_DESCRIPTION, 146 E_UNKNOWN_VALIDATOR, \
              147 E_NO_VALUE, 148 E_NO_DELEGATION, 149 E_TOO_MANY, 150 E_MATURED, 151 E_TRANSITIVE, 152 E_SAME, \
-             153 E_NOT_JAILED, 154 E_JAILED, 155 E_TOMBSTONED, 156 E_TOO_MUCH_POWER"
+             153 E_NOT_JAILED, 154 E_JAILED, 155 E_TOMBSTONED, 156 E_TOO_MUCH_POWER, 180 E_ROTATED"
         );
     }
 }

@@ -141,7 +141,7 @@ pub use proposals::{
 };
 pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
 pub use staking::{
-    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Jail, JailReason, MATURED_MAX, Pools,
+    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Jail, JailReason, MATURED_MAX, OldKey, Pools,
     StakedValidator, Status, ValidatorSummary,
 };
 pub use state::{Account, Operator};

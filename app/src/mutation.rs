@@ -231,6 +231,20 @@ types::mutations! {
     /// Ends the jail of a validator that signed twice.
     UnjailTombstoned,
 
+    // A validator replaces its consensus key.
+    /// Accepts a second rotation while evidence against the last key can come.
+    RotateTwice,
+    /// Leaves the old key in the set beside the new one (ST4).
+    OldKeySigns,
+    /// Changes the set for a validator outside of it.
+    RotateOutside,
+    /// Forgets at once whose key the old one was.
+    ForgetOldKey,
+    /// Never forgets whose key the old one was.
+    KeepOldKey,
+    /// Ends a validator while evidence against its old key can come.
+    EndWithOldKey,
+
     // Stake moves.
     /// Rounds the worth of shares up (ST2).
     RoundUp,

@@ -40,6 +40,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (who(), validator(), validator(), amount())
             .prop_map(|(who, from, to, amount)| (who, redelegate(from, to, amount))),
         2 => validator().prop_map(|who| (who, unjail())),
+        2 => (validator(), 150_u8..156).prop_map(|(who, consensus)| (who, rotate_key(who, consensus))),
     ];
     prop_oneof![
         6 => message.prop_map(|(who, message)| Step::Tx(who, message)),
@@ -128,6 +129,10 @@ impl Watched {
             let power = members.get(&one.validator.public_key.address()).copied().unwrap_or(0);
             assert_eq!(one.validator.power.0, power, "the state knows the power of each");
             assert_eq!(one.validator.status() == Status::Bonded, power > 0);
+            let keys = [Some(one.validator.public_key.address()), one.validator.old_key.map(|old| old.address)];
+            for key in keys.into_iter().flatten() {
+                assert_eq!(view.key_owner(&key), Some(one.operator), "each key leads to its operator");
+            }
         }
         assert_eq!(misplaced_row(rows), None);
     }

@@ -96,7 +96,7 @@ fn the_first_state_is_what_the_document_says() {
             total: 1_060_000_005,
             fee_pool: 0,
             deposits: 0,
-            stake: app::Pools { bonded: 60_000_000, unbonding: 0 },
+            stake: app::Pools { bonded: 60_000_000, ..app::Pools::default() },
         }
     );
 }

@@ -92,7 +92,7 @@ pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use propose::{ProposalKind, Propose, Revert, RevertScope};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use sign_state::SignState;
-pub use stake::{Commission, Description, StakeMsg, ValidatorCreate, ValidatorEdit, possession_message};
+pub use stake::{Commission, Description, KeyRotate, StakeMsg, ValidatorCreate, ValidatorEdit, possession_message};
 pub use state::{
     CompareVisit, History, Now, REVERTIBLE, REVERTIBLE_PART_BYTES, Reader, Replaced, ReplacedVersion, Version,
     WriteSet, split_revertible,

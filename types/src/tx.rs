@@ -295,6 +295,7 @@ fn message(pb: pb::Msg) -> Result<Msg, DecodeError> {
         pb::msg::Sum::UndelegateCancel(cancel) => Msg::Stake(StakeMsg::cancel(&cancel)?),
         pb::msg::Sum::Redelegate(redelegate) => Msg::Stake(StakeMsg::redelegate(&redelegate)?),
         pb::msg::Sum::Unjail(_) => Msg::Stake(StakeMsg::Unjail),
+        pb::msg::Sum::KeyRotate(rotate) => Msg::Stake(StakeMsg::rotate_key(rotate)?),
     })
 }
 

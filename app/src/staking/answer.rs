@@ -20,6 +20,8 @@ pub struct ValidatorSummary {
     pub validator: StakedValidator,
     /// Time at which it ends to unbond; `None` if it does not unbond, or if the next block sets the time.
     pub unbonded_at: Option<Deadline>,
+    /// Time at which its old consensus key is forgotten; `None` if it has none, or if the next block sets the time.
+    pub old_key_until: Option<Deadline>,
 }
 
 /// What a delegator has at a validator.
@@ -58,7 +60,8 @@ fn address_of(bytes: &[u8]) -> Option<Address> {
 pub(crate) fn summary<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address) -> Option<ValidatorSummary> {
     let validator = view.validator(operator)?;
     let unbonded_at = validator.unbonding.and_then(|batch| queue::completes(view, batch));
-    Some(ValidatorSummary { operator: *operator, validator, unbonded_at })
+    let old_key_until = validator.old_key.and_then(|old| queue::completes(view, old.batch));
+    Some(ValidatorSummary { operator: *operator, validator, unbonded_at, old_key_until })
 }
 
 /// Returns at most `limit` addresses of a list from `from` on, and the one at which to continue.

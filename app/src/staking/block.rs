@@ -1,13 +1,17 @@
 //! What a block does about stake by itself: before its first transaction what is due, after its last one the new set.
 
-use std::{collections::BTreeSet, mem};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
-use types::{Address, Event, Power, Reader, Time, ValidatorUpdate, limits};
+use types::{Address, ConsensusPublicKey, Event, Power, Reader, Time, ValidatorUpdate, limits};
 
 use super::{
     index::Index,
-    queue::{self, Item},
+    queue::{self, Item, What},
     record::{StakedValidator, Status},
+    rotate,
 };
 use crate::{
     event::event,
@@ -30,6 +34,9 @@ const _: () = {
 pub(crate) struct Staked {
     /// Operators of the validators whose tokens or jail changed, or may have: a failed transaction leaves its own here.
     pub changed: BTreeSet<Address>,
+    /// The consensus keys of the last block of validators that replaced theirs. A failed transaction leaves its own here:
+    /// then the key is still that of the validator.
+    pub rotated: BTreeMap<Address, ConsensusPublicKey>,
 }
 
 /// Closes the batch of the last block, and matures what is due. Cost without either: one read.
@@ -48,10 +55,11 @@ fn mature<R: Reader + ?Sized>(view: &mut View<'_, R>, batch: u64, item: Item, ev
     let operator = item.validator;
     // A validator is kept while something of it is in the queue, so there is one.
     let Some(mut validator) = view.validator(&operator) else { return };
-    match item.departure {
-        None if validator.unbonding == Some(batch) => validator.unbonding = None,
-        None => {}
-        Some(id) => {
+    match item.what {
+        What::Validator if validator.unbonding == Some(batch) => validator.unbonding = None,
+        What::Validator => {}
+        What::OldKey(address) => rotate::forget(view, &mut validator, &address),
+        What::Departure(id) => {
             let Some(mut departure) = view.departure(&operator, id) else { return };
             if keeps_power(view, &operator, &validator) {
                 departure.batch = queue::add(view, item);
@@ -103,7 +111,8 @@ fn end_or_store<R: Reader + ?Sized>(
     events: &mut Vec<Event>,
 ) {
     let is_used = validator.shares > 0 || validator.departures > 0 || validator.is_tombstoned;
-    if is_used || validator.status() != Status::Unbonded {
+    let answers = validator.old_key.is_some() && !mutated(Mutation::EndWithOldKey);
+    if is_used || answers || validator.status() != Status::Unbonded {
         view.set_validator(operator, Some(validator));
         return;
     }
@@ -125,7 +134,7 @@ pub(crate) fn end<R: Reader + ?Sized>(
     staked: Staked,
     events: &mut Vec<Event>,
 ) -> Vec<ValidatorUpdate> {
-    let mut touched = staked.changed;
+    let Staked { changed: mut touched, rotated } = staked;
     if touched.is_empty() {
         return Vec::new();
     }
@@ -152,10 +161,9 @@ pub(crate) fn end<R: Reader + ?Sized>(
     let members: BTreeSet<Address> = touched.iter().copied().filter(|operator| index.is_member(operator)).collect();
     index.store();
     if is_empty && !mutated(Mutation::EmptySet) {
-        keep(view, &touched, events);
-        return Vec::new();
+        return keep(view, &touched, &rotated, events);
     }
-    update(view, at, &touched, &members)
+    update(view, at, &touched, &members, &rotated)
 }
 
 /// Gives the validators that changed their power in the new set.
@@ -164,6 +172,7 @@ fn update<R: Reader + ?Sized>(
     at: &At<'_>,
     touched: &BTreeSet<Address>,
     members: &BTreeSet<Address>,
+    rotated: &BTreeMap<Address, ConsensusPublicKey>,
 ) -> Vec<ValidatorUpdate> {
     let mut total = view.power_total();
     let mut updates = Vec::new();
@@ -172,34 +181,46 @@ fn update<R: Reader + ?Sized>(
         let is_member = members.contains(operator);
         let eligible = || validator.eligible_power(at.params.staking.power_unit).unwrap_or(validator.power);
         let power = if is_member { eligible() } else { Power::ZERO };
+        rotate::change(&mut updates, &validator, validator.power, power, rotated.get(operator));
         if power == validator.power {
             continue;
         }
         total = Power(total.0 - validator.power.0 + power.0);
         validator.power = power;
         validator.unbonding = match power {
-            Power::ZERO => Some(queue::add(view, Item { validator: *operator, departure: None })),
+            Power::ZERO => Some(queue::add(view, Item { validator: *operator, what: What::Validator })),
             _ => None,
         };
-        updates.push(ValidatorUpdate { public_key: validator.public_key, power });
         view.set_validator(operator, Some(&validator));
     }
     view.set_power_total(total);
     updates
 }
 
-/// Lets the last members keep their power, because no other ones may replace them.
-fn keep<R: Reader + ?Sized>(view: &mut View<'_, R>, touched: &BTreeSet<Address>, events: &mut Vec<Event>) {
+/// Lets the last members keep their power, because no other ones may replace them. Returns the changes of their keys.
+fn keep<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    touched: &BTreeSet<Address>,
+    rotated: &BTreeMap<Address, ConsensusPublicKey>,
+    events: &mut Vec<Event>,
+) -> Vec<ValidatorUpdate> {
+    let mut updates = Vec::new();
+    for (operator, old) in rotated {
+        if let Some(kept) = view.validator(operator) {
+            rotate::change(&mut updates, &kept, kept.power, kept.power, Some(old));
+        }
+    }
     let has_power = |operator: &&Address| view.validator(operator).is_some_and(|kept| kept.power > Power::ZERO);
     let kept: Vec<Vec<u8>> = touched.iter().filter(has_power).map(|operator| operator.0.to_vec()).collect();
     if kept.is_empty() {
-        return;
+        return updates;
     }
     let mut index = Index::load(view);
     index.set.kept = kept;
     index.store();
     let why = "no validator has stake for a unit of power and is not in jail".to_owned();
     events.push(event("staking.set_kept", [("why", (why, false))]));
+    updates
 }
 
 /// Returns the earliest time at which a block does something about stake by itself. It may have passed.

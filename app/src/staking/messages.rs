@@ -10,8 +10,9 @@ use types::{
 
 use super::{
     block::Staked,
-    queue::{self, Item},
+    queue::{self, Item, What},
     record::{Delegation, Departure, Jail, JailReason, StakedValidator},
+    rotate::rotate,
 };
 use crate::{
     error::Refusal,
@@ -48,7 +49,7 @@ pub(crate) fn check_stake(params: &Params, message: &StakeMsg) -> Result<u64, Re
             }
             check_amount(*amount).map(|()| 0)
         }
-        StakeMsg::Unjail => Ok(0),
+        StakeMsg::Unjail | StakeMsg::RotateKey(_) => Ok(0),
     }
 }
 
@@ -111,6 +112,10 @@ pub(crate) fn execute<R: Reader + ?Sized>(
         StakeMsg::Cancel { validator, id, amount } => stake.cancel(validator, *id, *amount)?,
         StakeMsg::Redelegate { from, to, amount } => stake.redelegate(from, to, *amount)?,
         StakeMsg::Unjail => stake.unjail()?,
+        StakeMsg::RotateKey(new) => {
+            let event = rotate(stake.view, at, chain_id, *signer, new, stake.staked)?;
+            stake.events.push(event);
+        }
     }
     Ok(stake.events)
 }
@@ -283,7 +288,7 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         let id = validator.next_departure;
         validator.next_departure += 1;
         validator.departures += 1;
-        let batch = queue::add(self.view, Item { validator: *operator, departure: Some(id) });
+        let batch = queue::add(self.view, Item { validator: *operator, what: What::Departure(id) });
         let (delegator, height) = (*self.signer, self.at.height);
         let departure = Departure { delegator, tokens_start: tokens, tokens, height, batch, to };
         self.view.set_departure(operator, id, Some(&departure));

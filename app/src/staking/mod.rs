@@ -6,6 +6,7 @@
 //! | `index` | the order of the validators by their tokens, as two heaps of rows |
 //! | `queue` | what matures, in batches of one height |
 //! | `messages` | the messages of transactions |
+//! | `rotate` | a validator replaces its consensus key |
 //! | `block` | what a block does before its first and after its last transaction |
 //! | `answer` | queries |
 //!
@@ -40,6 +41,7 @@ mod index;
 mod messages;
 mod queue;
 mod record;
+mod rotate;
 
 pub use answer::{DelegationOf, DepartureOf, ValidatorSummary};
 pub(crate) use answer::{delegations_of, departures_of, summary, validator_list};
@@ -47,4 +49,4 @@ pub use block::MATURED_MAX;
 pub(crate) use block::{Staked, begin, earliest_deadline, end};
 pub use messages::DEPARTURES_MAX;
 pub(crate) use messages::{check_stake, execute};
-pub use record::{Delegation, Departure, Jail, JailReason, Pools, StakedValidator, Status};
+pub use record::{Delegation, Departure, Jail, JailReason, OldKey, Pools, StakedValidator, Status};

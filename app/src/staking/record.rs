@@ -48,6 +48,17 @@ pub struct StakedValidator {
     pub next_departure: u64,
     /// Number of its departures that wait.
     pub departures: u32,
+    /// The consensus key that it had before, while evidence against that key can come.
+    pub old_key: Option<OldKey>,
+}
+
+/// A consensus key that its validator replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldKey {
+    /// Address of the key.
+    pub address: Address,
+    /// The batch with which the key is forgotten.
+    pub batch: u64,
 }
 
 /// The jail of a validator.
@@ -66,12 +77,20 @@ pub enum JailReason {
     OwnStake,
 }
 
+/// Number above those of the reasons for jail.
+const NUMBERS_MAX: u32 = 16;
+
 impl JailReason {
     /// Returns the reason in two words.
     pub fn name(self) -> &'static str {
         match self {
             Self::OwnStake => "own_stake",
         }
+    }
+
+    /// Returns the reason with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        (1..=NUMBERS_MAX).filter_map(Self::from_number).find(|why| why.name() == name)
     }
 
     fn number(self) -> u32 {
@@ -143,6 +162,8 @@ pub struct Pools {
     pub bonded: u64,
     /// Stake that waits for the end of its unbonding.
     pub unbonding: u64,
+    /// Money of the community.
+    pub community: u64,
 }
 
 fn share_bytes(shares: u128) -> Vec<u8> {
@@ -177,6 +198,7 @@ impl StakedValidator {
             is_tombstoned: false,
             next_departure: 1,
             departures: 0,
+            old_key: None,
         }
     }
 
@@ -249,6 +271,7 @@ impl StakedValidator {
             is_tombstoned: self.is_tombstoned,
             next_departure: self.next_departure,
             departures: self.departures,
+            old_key: self.old_key.map(|old| pb::OldKey { address: old.address.0.to_vec(), batch: old.batch }),
         }
     }
 
@@ -263,6 +286,8 @@ impl StakedValidator {
         let jail = |jail: pb::Jail| {
             Some(Jail { until: Deadline::from_unix_millis(jail.until_ms)?, why: JailReason::from_number(jail.why)? })
         };
+        let old_key =
+            |old: pb::OldKey| Some(OldKey { address: Address(old.address.try_into().ok()?), batch: old.batch });
         Some(Self {
             public_key: ConsensusPublicKey::from_pb(pb.pub_key?).ok()?,
             description: Description { moniker, website, details },
@@ -281,6 +306,10 @@ impl StakedValidator {
             is_tombstoned: pb.is_tombstoned,
             next_departure: pb.next_departure,
             departures: pb.departures,
+            old_key: match pb.old_key {
+                None => None,
+                Some(pb) => Some(old_key(pb)?),
+            },
         })
     }
 }
@@ -323,7 +352,7 @@ impl Departure {
         }
     }
 
-    fn from_pb(pb: pb::Departure) -> Option<Self> {
+    pub(crate) fn from_pb(pb: pb::Departure) -> Option<Self> {
         let to = |pb: pb::Redelegated| Some((Address(pb.validator.try_into().ok()?), shares_of(&pb.shares)?));
         Some(Self {
             delegator: Address(pb.delegator.try_into().ok()?),
@@ -397,11 +426,12 @@ impl<R: Reader + ?Sized> View<'_, R> {
     /// Returns the amounts of stake.
     pub fn pools(&mut self) -> Pools {
         let pb: pb::StakePools = self.message(key::STAKE_POOLS).unwrap_or_default();
-        Pools { bonded: pb.bonded, unbonding: pb.unbonding }
+        Pools { bonded: pb.bonded, unbonding: pb.unbonding, community: pb.community }
     }
 
     pub(crate) fn set_pools(&mut self, pools: Pools) {
-        let pb = pb::StakePools { bonded: pools.bonded, unbonding: pools.unbonding };
+        let Pools { bonded, unbonding, community } = pools;
+        let pb = pb::StakePools { bonded, unbonding, community };
         self.set(key::STAKE_POOLS, (pools != Pools::default()).then(|| pb.encode_to_vec()));
     }
 
@@ -432,12 +462,10 @@ impl<R: Reader + ?Sized> View<'_, R> {
 
     /// Moves stake from the bonded pool to the one that unbonds.
     pub(crate) fn unbond(&mut self, amount: u64) {
-        let Pools { bonded, unbonding } = self.pools();
-        let bonded = bonded.checked_sub(amount).expect("a validator's tokens are part of the pool");
-        self.set_pools(Pools {
-            bonded,
-            unbonding: unbonding.checked_add(amount).expect("stake is part of the supply"),
-        });
+        let pools = self.pools();
+        let bonded = pools.bonded.checked_sub(amount).expect("a validator's tokens are part of the pool");
+        let unbonding = pools.unbonding.checked_add(amount).expect("stake is part of the supply");
+        self.set_pools(Pools { bonded, unbonding, ..pools });
     }
 
     /// Takes stake from the pool that unbonds.

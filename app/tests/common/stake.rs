@@ -3,8 +3,8 @@
 
 use app::{StakedValidator, View};
 use types::{
-    Address, Commission, ConsensusKey, Description, EvidenceParams, Msg, Params, Power, StakeMsg, StakingParams,
-    ValidatorCreate, possession_message,
+    Address, Commission, ConsensusKey, Description, EvidenceParams, KeyRotate, Msg, Params, Power, StakeMsg,
+    StakingParams, ValidatorCreate, possession_message,
 };
 
 use super::{
@@ -84,6 +84,17 @@ pub fn redelegate(from: u8, to: u8, amount: u64) -> Msg {
 
 pub fn unjail() -> Msg {
     Msg::Stake(StakeMsg::Unjail)
+}
+
+/// Replaces the consensus key of the validator of an account by that of the seed `consensus`.
+pub fn rotate_key(seed: u8, consensus: u8) -> Msg {
+    rotate_with(key(consensus), &of(seed))
+}
+
+/// As [`rotate_key`], with a possession that was signed for this operator.
+pub fn rotate_with(consensus: types::SecretKey, operator: &Address) -> Msg {
+    let possession = consensus.sign_message(&possession_message(&chain_id(), operator));
+    Msg::Stake(StakeMsg::RotateKey(Box::new(KeyRotate { public_key: consensus.public_key().into(), possession })))
 }
 
 impl Net {

@@ -1,4 +1,4 @@
-//! Proves the rules of namespaces, of proposals, of stake and of trees, and with a mutation of each rule that a test holds it.
+//! Proves the rules of namespaces, of proposals, of stake, of consensus keys and of trees, and with a mutation of each rule that a test holds it.
 #![allow(missing_docs)]
 
 #[path = "../common/mod.rs"]
@@ -6,5 +6,6 @@ mod common;
 mod mutations;
 mod namespaces;
 mod proposals;
+mod rotation;
 mod stake;
 mod trees;

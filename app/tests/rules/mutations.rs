@@ -8,7 +8,7 @@ use std::{
 
 use app::{BrokenRule, Mutation};
 
-use super::{namespaces, proposals, stake, trees};
+use super::{namespaces, proposals, rotation, stake, trees};
 
 /// A test that detects a mutation.
 struct Detection {
@@ -142,8 +142,10 @@ const TABLE: &[Detection] = table! {
     KeepDivided: trees::the_nodes_of_a_bucket_are_stored_while_it_is_crowded "left: [6, 45, 45, 45]";
 
     ValidatorTwice: stake::a_validator_that_cannot_be_created_changes_nothing "E_VALIDATOR_EXISTS";
-    AnyKey: stake::a_validator_that_cannot_be_created_changes_nothing "E_KEY_IN_USE";
-    AnyPossession: stake::a_validator_is_created_and_joins_the_set "E_BAD_POSSESSION";
+    AnyKey: stake::a_validator_that_cannot_be_created_changes_nothing "E_KEY_IN_USE",
+        rotation::a_rotation_that_is_refused_changes_nothing "E_KEY_IN_USE";
+    AnyPossession: stake::a_validator_is_created_and_joins_the_set "E_BAD_POSSESSION",
+        rotation::the_new_key_enters_the_set_with_the_power_of_the_old_one "E_BAD_POSSESSION";
     AnyCommission: stake::a_validator_that_cannot_be_created_changes_nothing "E_COMMISSION";
     AnyRise: stake::an_operator_changes_its_validator_within_its_own_bounds "E_COMMISSION";
     NoCommissionPause: stake::an_operator_changes_its_validator_within_its_own_bounds "E_COMMISSION";
@@ -153,6 +155,13 @@ const TABLE: &[Detection] = table! {
     AnyDescription: stake::a_validator_that_cannot_be_created_changes_nothing "E_DESCRIPTION";
     UnjailEarly: stake::a_jail_lasts_until_its_time_and_a_tombstone_for_ever "E_JAILED";
     UnjailTombstoned: stake::a_jail_lasts_until_its_time_and_a_tombstone_for_ever "E_TOMBSTONED";
+
+    RotateTwice: rotation::a_key_is_replaced_once_per_unbonding_time "E_ROTATED";
+    OldKeySigns: rotation::the_new_key_enters_the_set_with_the_power_of_the_old_one "the set changes";
+    RotateOutside: rotation::a_validator_outside_of_the_set_changes_only_its_record "the set changes";
+    ForgetOldKey: rotation::the_old_key_leads_to_its_operator_until_its_evidence_has_expired "whose key it was";
+    KeepOldKey: rotation::the_old_key_leads_to_its_operator_until_its_evidence_has_expired "forgotten";
+    EndWithOldKey: rotation::a_validator_does_not_end_while_evidence_against_its_old_key_can_come "validator_ended";
 
     RoundUp: stake::the_worth_of_shares_is_rounded_down "right: [9999, 9999, 9999]";
     DelegateToNothing: stake::shares_that_are_worth_nothing_are_not_sold "E_NO_VALUE";

@@ -41,8 +41,8 @@ fn slash(net: &mut Net, seed: u8, tokens: u64) {
     let price = shares.div_ceil(u128::from(tokens.max(1)));
     let burnt = net.validator(seed).tokens - tokens;
     tamper(net, seed, |pb| (pb.tokens, pb.shares_per_token) = (tokens, price.to_be_bytes().to_vec()));
-    let Pools { bonded, unbonding } = pools(net);
-    let row = pb::StakePools { bonded: bonded - burnt, unbonding };
+    let Pools { bonded, unbonding, .. } = pools(net);
+    let row = pb::StakePools { bonded: bonded - burnt, unbonding, community: 0 };
     net.tamper(key::STAKE_POOLS, &row.encode_to_vec());
     let amount = View::of_state(&net.chain.rows).supply() - burnt;
     net.tamper(key::SUPPLY, &pb::Amount { amount }.encode_to_vec());
@@ -64,7 +64,10 @@ pub fn the_validators_of_genesis_have_their_power_in_stake_of_their_operators() 
     assert_eq!((validator.tokens, validator.power, validator.status()), (10 * UNIT, Power(10), Status::Bonded));
     assert_eq!(validator.shares, u128::from(10 * UNIT) << 32);
     assert_eq!(delegation(&net, 51, 51).shares, validator.shares);
-    assert_eq!((pools(&net), net.power_total()), (Pools { bonded: 40 * UNIT, unbonding: 0 }, Power(40)));
+    assert_eq!(
+        (pools(&net), net.power_total()),
+        (Pools { bonded: 40 * UNIT, unbonding: 0, ..Pools::default() }, Power(40))
+    );
     assert_eq!(misplaced_row(&net.chain.rows), None);
     check_supply(&net);
 }
@@ -197,7 +200,10 @@ pub fn stake_is_paid_the_unbonding_time_after_the_last_height_at_which_it_counte
     let undelegated =
         format!("staking.undelegated delegator={delegator} validator={validator} amount=1200 completes_at=16000 id=1");
     assert_eq!(said(&result), undelegated);
-    assert_eq!((net.changes(), pools(&net)), (vec![(51, 11)], Pools { bonded: 41_800, unbonding: 1200 }));
+    assert_eq!(
+        (net.changes(), pools(&net)),
+        (vec![(51, 11)], Pools { bonded: 41_800, unbonding: 1200, ..Pools::default() })
+    );
     check_supply(&net);
     let after = before - 4 * 1000;
     for height in 7..17 {
@@ -318,7 +324,7 @@ pub fn an_unbonding_is_cancelled_until_it_matures() {
         "staking.undelegate_cancelled delegator={delegator} validator={validator} amount=200 id=1 shares={shares}"
     );
     assert_eq!(said(&result), cancelled);
-    assert_eq!(pools(&net), Pools { bonded: 40_600, unbonding: 400 });
+    assert_eq!(pools(&net), Pools { bonded: 40_600, unbonding: 400, ..Pools::default() });
     net.ok(1, vec![cancel_unbonding(51, 1, 400)]);
     net.fails(1, vec![cancel_unbonding(51, 1, 1)], "E_MATURED");
     assert_eq!(delegation(&net, 1, 51), Delegation { shares: 1000 << 32, ..Delegation::default() });
@@ -467,7 +473,7 @@ pub fn the_set_is_never_empty() {
     assert_eq!(net.validator(54).status(), Status::Bonded);
     // The others are paid; its stake still counts and stays.
     (0..30).for_each(|_| drop(net.empty()));
-    assert_eq!(pools(&net), Pools { bonded: 0, unbonding: 10 * UNIT });
+    assert_eq!(pools(&net), Pools { bonded: 0, unbonding: 10 * UNIT, ..Pools::default() });
     check_supply(&net);
     // As soon as another one has power, it leaves.
     net.ok(1, vec![create_validator(1, 5000)]);
@@ -476,7 +482,7 @@ pub fn the_set_is_never_empty() {
     assert_eq!((net.changes(), net.power_total()), (changes, Power(5)));
     let gone = (0..30).map(|_| net.empty()).filter(|events| !events.is_empty()).last().unwrap();
     assert_eq!(kinds(&gone).rsplit(' ').next(), Some("staking.validator_ended"));
-    assert_eq!(pools(&net), Pools { bonded: 5000, unbonding: 0 });
+    assert_eq!(pools(&net), Pools { bonded: 5000, unbonding: 0, ..Pools::default() });
     check_supply(&net);
 }
 

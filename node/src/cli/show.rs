@@ -104,6 +104,9 @@ impl Names {
                 format!("redelegate {amount} from {} to {}", self.short(from), self.short(to))
             }
             StakeMsg::Unjail => "end the jail of the signer's validator".to_owned(),
+            StakeMsg::RotateKey(rotate) => {
+                format!("give the signer's validator the consensus key {}", rotate.public_key.address())
+            }
         }
     }
 
@@ -302,6 +305,9 @@ fn stake_json(message: &StakeMsg) -> Value {
             "amount": amount.to_string(),
         } }),
         StakeMsg::Unjail => json!({ "unjail": {} }),
+        StakeMsg::RotateKey(rotate) => {
+            json!({ "key_rotate": { "consensus_address": rotate.public_key.address().to_string() } })
+        }
     }
 }
 

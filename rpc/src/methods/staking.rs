@@ -35,6 +35,9 @@ pub fn validator(summary: &ValidatorSummary) -> Value {
             json!({ "why": jail.why.name(), "until": jail.until.to_string() })
         }),
         "tombstoned": validator.is_tombstoned,
+        "old_key": validator.old_key.map(|old| {
+            json!({ "consensus_address": old.address.to_string(), "until": time(summary.old_key_until) })
+        }),
     })
 }
 
