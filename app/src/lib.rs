@@ -108,6 +108,7 @@ pub mod error;
 mod event;
 mod evidence;
 mod execute;
+mod export;
 mod first_state;
 mod kv;
 mod mutation;
@@ -131,7 +132,11 @@ pub use deadline::earliest_deadline;
 pub use earlier::EarlierTrees;
 pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
-pub use first_state::{FirstState, FirstStateError, FirstValidator, genesis_writes};
+pub use export::{ExportError, Exported, export};
+pub use first_state::{
+    FirstDelegation, FirstStake, FirstState, FirstStateError, FirstTerms, FirstValidator, OtherPower, first_state,
+    genesis_writes,
+};
 pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 #[cfg(feature = "mutations")]
 pub use mutation::{BrokenRule, Mutation};

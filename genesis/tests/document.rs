@@ -30,6 +30,7 @@ fn document() -> Document {
         params: Params::default(),
         validators: vec![validator(1, 10), GenesisValidator { operator, ..validator(2, 30) }, validator(3, 20)],
         app_hash: None,
+        stake: genesis::FirstStake::default(),
         accounts: vec![account(11, 1_000_000_000, "alice"), account(12, 5, "")],
     }
 }
@@ -386,6 +387,7 @@ fn any_document() -> impl Strategy<Value = Document> {
             params: Params { fee_min, ..Params::default() },
             validators: validators.into_iter().map(|(seed, power)| validator(seed, power)).collect(),
             app_hash: None,
+            stake: genesis::FirstStake::default(),
             accounts: accounts.into_iter().map(|(seed, balance)| account(seed, balance, &name)).collect(),
         },
     )

@@ -2,7 +2,7 @@
 //!
 //! The record of the validator has the new key at once; the set two heights later has it with the validator's power, without
 //! the old one. Until the unbonding time after the last height of the old key, both keys lead to the operator: evidence
-//! against the old key hits it, and nobody else can use that key. So a validator answers for two keys at most, and replaces
+//! against the old key hits it, and no other validator can use that key. So a validator answers for two keys at most, and replaces
 //! its key once per unbonding time.
 
 use types::{Address, ChainId, ConsensusPublicKey, Deadline, Event, KeyRotate, Power, Reader, ValidatorUpdate};

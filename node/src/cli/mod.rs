@@ -11,6 +11,7 @@
 //! | `revert.rs`, `proposal.rs` | reverts of namespaces, and proposals to the validators |
 //! | `stake.rs`, `stakes.rs` | validators and the stake behind them, and queries of them |
 //! | `explain.rs` | the meaning of error codes |
+//! | `genesis.rs`, `export.rs` | the document with which a chain starts, checked or made from a state |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
@@ -30,6 +31,8 @@ mod children;
 mod compose;
 mod diff;
 mod explain;
+mod export;
+mod genesis;
 mod home;
 mod keyring;
 mod keys;
@@ -124,6 +127,10 @@ enum Command {
     Stake(stake::Stake),
     /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
+    /// Check the document with which a chain starts
+    Genesis(genesis::GenesisArgs),
+    /// Write the state of this home's stopped node as the genesis document of a new chain
+    Export(export::Export),
     /// Explain an error code: when it occurs, and what to do
     Explain(explain::Explain),
     /// Change the log levels of a running node, until its next start
@@ -201,6 +208,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Proposal(args) => args.run(&Home::find(given)?),
         Command::Stake(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
+        Command::Genesis(args) => args.run(|| Home::find(given)),
+        Command::Export(args) => args.run(&Home::find(given)?),
         Command::Explain(args) => args.run(),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
         #[cfg(feature = "tools")]

@@ -79,6 +79,7 @@ fn genesis(key_type: KeyType, others: u32) -> Genesis {
         params: Params::default(),
         validators: (1..=4).map(validator).collect(),
         app_hash: None,
+        stake: genesis::FirstStake::default(),
         accounts: [GenesisAccount {
             address: alice().public_key().address(),
             balance: 1_000_000,

@@ -47,6 +47,7 @@ fn genesis(retain_blocks: u64) -> Genesis {
             operator: Some(key(50).public_key().address()),
         }],
         app_hash: None,
+        stake: genesis::FirstStake::default(),
         accounts: vec![account],
     })
     .unwrap()

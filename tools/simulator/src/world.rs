@@ -132,6 +132,7 @@ impl World {
                 })
                 .collect(),
             app_hash: None,
+            stake: genesis::FirstStake::default(),
             accounts: clients
                 .addresses()
                 .into_iter()
