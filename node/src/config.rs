@@ -257,7 +257,17 @@ impl Config {
         self.path(&self.base.priv_validator_key_file)
     }
 
-    /// Returns the path of the file that records what the validator's key signed last.
+    /// Returns the path of the key that will replace the validator's, beside it.
+    pub fn next_validator_key_file(&self) -> PathBuf {
+        self.priv_validator_key_file().with_file_name("next_validator_key.json")
+    }
+
+    /// Returns the path of the key that the validator had before, beside its key.
+    pub fn old_validator_key_file(&self) -> PathBuf {
+        self.priv_validator_key_file().with_file_name("old_validator_key.json")
+    }
+
+    /// Returns the path of the file that records what the validator's keys signed last.
     pub fn priv_validator_state_file(&self) -> PathBuf {
         self.path(&self.base.priv_validator_state_file)
     }

@@ -23,7 +23,6 @@ const STALL_PERIOD_MAX: Duration = Duration::from_secs(300);
 /// The state behind the log lines about progress.
 #[derive(Debug)]
 pub struct Progress {
-    us: Option<Address>,
     propose_bound: Duration,
     /// Normal time without a block; `None`: unlimited while no block is needed.
     empty_block_interval: Option<Duration>,
@@ -101,14 +100,12 @@ impl NotKept {
 }
 
 impl Progress {
-    /// Creates the state at the start. `us` is the address with which this node signs; `propose_bound` is the propose
-    /// timeout bound of the next height's parameters.
-    pub fn new(us: Option<Address>, propose_bound: Duration, empty_block_interval: Option<Duration>) -> Self {
+    /// Creates the state at the start. `propose_bound` is the propose timeout bound of the next height's parameters.
+    pub fn new(propose_bound: Duration, empty_block_interval: Option<Duration>) -> Self {
         let (since, stall) = (Instant::now(), Stall::default());
         let (last_block, second, lines, untold, untold_txs) = (None, since, 0, 0, 0);
         let (fetching, not_kept) = (Fetching::default(), NotKept::default());
         Self {
-            us,
             propose_bound,
             empty_block_interval,
             since,
@@ -124,8 +121,8 @@ impl Progress {
         }
     }
 
-    /// Logs a committed height; returns the time since the one before.
-    pub fn on_committed(&mut self, committed: &Committed) -> Option<Duration> {
+    /// Logs a committed height; returns the time since the one before. `us` is the address with which this node signs.
+    pub fn on_committed(&mut self, committed: &Committed, us: Option<Address>) -> Option<Duration> {
         let now = Instant::now();
         let interval = self.last_block.replace(now).map(|last| now - last);
         let height = committed.block.header.height;
@@ -153,7 +150,7 @@ impl Progress {
             self.untold_txs += committed.block.txs.len() as u64;
             return interval;
         }
-        let is_ours = self.us == Some(committed.block.header.proposer);
+        let is_ours = us == Some(committed.block.header.proposer);
         tracing::info!(
             target: "consensus", height = height.0, round = committed.commit.round.0, txs = committed.block.txs.len(),
             bytes = committed.block_bytes, hash = %short(&committed.block_id.hash.to_string()),

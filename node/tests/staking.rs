@@ -16,7 +16,7 @@ use node::config::Config;
 use processes::{Homes, Validator, eventually, has_signed};
 use serde_json::{Value, json};
 use types::{
-    Address, ChainId, Commission, ConsensusKey, Description, Msg, SecretKey, StakeMsg, TxBody, TxOrder,
+    Address, ChainId, Commission, ConsensusKey, Description, KeyRotate, Msg, SecretKey, StakeMsg, TxBody, TxOrder,
     ValidatorCreate, ValidatorEdit, possession_message,
 };
 
@@ -224,6 +224,12 @@ fn validator(seed: u8, of: u8) -> ValidatorCreate {
     }
 }
 
+/// Replaces the consensus key of the signer's validator by that of a seed, with a possession that is signed for `of`.
+fn rotate(consensus: u8, of: u8) -> StakeMsg {
+    let possession = key(consensus).sign_message(&possession_message(&chain_id(), &address(of)));
+    StakeMsg::RotateKey(Box::new(KeyRotate { public_key: key(consensus).public_key().into(), possession }))
+}
+
 fn create(validator: ValidatorCreate) -> StakeMsg {
     StakeMsg::Create(Box::new(validator))
 }
@@ -277,6 +283,12 @@ fn each_refusal_of_a_message_about_stake_reaches_the_client_and_changes_nothing(
     chain.refused(ALICE, StakeMsg::Unjail, 144, "E_TOO_LITTLE");
     chain.ok(ALICE, delegate(alice, 1));
     chain.ok(ALICE, StakeMsg::Unjail);
+
+    chain.refused(BOB, rotate(150, BOB), 122, "E_NOT_VALIDATOR");
+    chain.refused(ALICE, rotate(100 + ALICE, ALICE), 141, "E_KEY_IN_USE");
+    chain.refused(ALICE, rotate(150, BOB), 142, "E_BAD_POSSESSION");
+    chain.ok(ALICE, rotate(150, ALICE));
+    chain.refused(ALICE, rotate(151, ALICE), 180, "E_ROTATED");
 
     chain.refused(BOB, StakeMsg::Cancel { validator: node, id: 99, amount: 1 }, 120, "E_UNKNOWN");
     for _ in 0..7 {

@@ -5,9 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use storage::StoreError;
 use thiserror::Error;
 use types::{
-    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, NodeId, PartSet,
-    PeerMessage, Power, Round, SignState, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal,
-    VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, ConsensusPublicKey, Hash, Height,
+    NodeId, PartSet, PeerMessage, Power, Round, SignState, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate,
+    VerifiedProposal, VerifiedVote,
 };
 
 use crate::{
@@ -457,6 +457,8 @@ pub struct Status {
     pub round_started: Time,
     /// The validators of the height being decided.
     pub validators: Arc<ValidatorSet>,
+    /// The key with which this node signs at this height if it is one of the validators; `None` for a full node.
+    pub own: Option<ConsensusPublicKey>,
     /// The block proposed in this round, if known.
     pub proposal: Option<BlockId>,
     /// The block that this node is locked on.

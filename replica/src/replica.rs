@@ -181,7 +181,8 @@ impl<K: Kv> Replica<K> {
         let height = self.chain.height();
         (self.pace.last_commit_at, self.pace.height_started) = (now, now);
         self.pace.block_time = self.wall;
-        self.signing.guard.on_start(self.signing.own, &self.chain.validators, self.wall);
+        let own = self.own().map(types::ConsensusPublicKey::address);
+        self.signing.guard.on_start(own, &self.chain.validators, self.wall);
         let said_before = self.signing.restored.as_ref().is_some_and(|hard_state| hard_state.height == height);
         self.pace.start_now = said_before || self.chain.tip.block_id.is_none();
         let after = self.config.gossip_interval;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `home.rs` | finds the home folder of a command |
 //! | `keyring.rs`, `keys.rs` | key files of accounts, and the commands for them |
+//! | `rotate.rs` | the consensus key of a validator, replaced while its node runs |
 //! | `args.rs` | arguments that several commands share: the node to ask, durations |
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
 //! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
@@ -47,6 +48,7 @@ mod proposal;
 mod query;
 mod revert;
 mod rewind;
+mod rotate;
 mod shell;
 mod show;
 mod signals;
@@ -109,7 +111,7 @@ enum Command {
     Start(local::Start),
     /// Run several validators on this machine, with a live view
     Testnet(testnet::Testnet),
-    /// Create, list, import, export and delete keys of accounts
+    /// Create, list, import, export and delete keys of accounts; replace a consensus key
     Keys(keys::Keys),
     /// Sign and send transactions, or decode one
     Tx(tx::Tx),

@@ -159,7 +159,6 @@ impl<K: Kv> Replica<K> {
         let verifier = Verifier::new(chain.id.clone(), chain.place(Round::ZERO), check_evidence_in(store.clone()));
         let evidence = load_evidence(&store, chain.evidence_floor)?;
         let signing = Signing {
-            own: signer.as_ref().map(Signer::address),
             opened_at: tip.height,
             guard,
             floor: signing_floor,
