@@ -176,6 +176,7 @@ fn transfers(accounts: u32, recipients: u32) {
             time: Time::UNIX_EPOCH,
             proposer: Address([1; 20]),
             misbehavior: Vec::new(),
+            absent: Vec::new(),
         };
         let start = Instant::now();
         let outcome = app.execute(&rows, &context, &txs);

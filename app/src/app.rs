@@ -19,6 +19,7 @@ use crate::{
         small::{prove_in, root_of},
         stored::{ChangedNodes, StoredNode},
     },
+    upgrade::Upgrades,
     view::{Before, View},
 };
 
@@ -55,6 +56,7 @@ pub struct App {
     changed: ChangedNodes,
     /// The height that the stored nodes describe, once those that were taken are written.
     stored: Height,
+    upgrades: Upgrades,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::Mutation>,
 }
@@ -129,6 +131,7 @@ impl App {
             cache: Cache::new(Cache::BYTES_MAX),
             changed,
             stored,
+            upgrades: Upgrades::default(),
             #[cfg(feature = "mutations")]
             mutation: None,
         }
@@ -137,6 +140,12 @@ impl App {
     /// Limits the memory for leaves of the trees to `bytes_max` instead of [`Cache::BYTES_MAX`], from now on.
     pub fn with_cache(mut self, bytes_max: usize) -> Self {
         self.cache = Cache::new(bytes_max);
+        self
+    }
+
+    /// Gives the application the upgrades of this program instead of [`UPGRADES`](crate::UPGRADES).
+    pub fn with_upgrades(mut self, upgrades: Upgrades) -> Self {
+        self.upgrades = upgrades;
         self
     }
 
@@ -169,7 +178,8 @@ impl App {
     /// Executes a block on the state of `history`, which must be the committed one. It changes nothing: a block that is
     /// not decided leaves no trace.
     ///
-    /// Panics if `context.height` is not the next height, because the caller mixed up blocks.
+    /// Panics if `context.height` is not the next height, because the caller mixed up blocks, or if an upgrade is due that
+    /// this program does not have: [`Upgrades::check`] says so after the block before.
     pub fn execute<'t, R: History + ?Sized>(
         &self,
         history: &R,
@@ -181,10 +191,10 @@ impl App {
         #[cfg(feature = "mutations")]
         let _broken = self.mutation.map(crate::BrokenRule::new);
         let view = View::of_state(history);
-        let mut execution = Execution::begin(view, chain_id, context, trees);
+        let mut execution = Execution::begin(view, chain_id, context, trees, self.upgrades);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();
         let retain_blocks = execution.rules.params.retain_blocks;
-        let Finished { mut view, decisions: Decisions { events, restored, .. }, validator_updates } =
+        let Finished { mut view, decisions: Decisions { events, restored, .. }, validator_updates, params_update } =
             execution.finish();
         let (mut in_namespaces, mut replaced) = view.namespace_writes();
         let created = view.created_namespaces();
@@ -208,7 +218,7 @@ impl App {
         Outcome {
             writes,
             replaced,
-            results: BlockResults { txs: results, events, validator_updates, app_hash, ..BlockResults::default() },
+            results: BlockResults { txs: results, events, validator_updates, params_update, app_hash },
             update: StateUpdate { height: context.height, tree, namespaces },
         }
     }

@@ -14,4 +14,7 @@ pub struct BlockContext {
     /// What validators did according to the evidence in the block, in its order. All nodes have verified it, and no
     /// earlier block had the same.
     pub misbehavior: Vec<Misbehavior>,
+    /// Addresses of the validators that signed nothing in the last commit, in the order of their set, which is that of the
+    /// height before.
+    pub absent: Vec<Address>,
 }

@@ -2,7 +2,8 @@
 //!
 //! Numbers and names never change their meaning. A message contains the values and a remedy. Numbers from 64 to 99 are
 //! reserved for refusals before the application receives a transaction, for example when the mempool is full. Numbers
-//! from 100 up are those of namespaces, from 120 up those of proposals to the validators, and from 140 up those of stake.
+//! from 100 up are those of namespaces, from 120 up those of proposals to the validators and of reverts, from 140 up those of
+//! stake, and from 170 up those of other decisions of the validators.
 
 use std::fmt;
 
@@ -90,9 +91,9 @@ codes! {
     RootMismatch = 133 "E_ROOT_MISMATCH", "a namespace had another root at the target than the proposal expects", "preview the revert, and look for the height with the content that you mean";
     NoOp = 134 "E_NOOP", "all namespaces have the content that they had at the target of the revert", "preview the revert with another target";
     Dirty = 135 "E_DIRTY", "a namespace changed after the height that the proposal names in dirty_after", "preview the revert again, and decide anew";
-    PowerLost = 136 "E_POWER_LOST", "more than 2/3 of the power voted yes when the revert was scheduled, but not when it was to be executed", "make a new proposal";
+    PowerLost = 136 "E_POWER_LOST", "more than 2/3 of the power voted yes when the proposal was scheduled, but not when it was to be executed", "make a new proposal";
     ValidatorExists = 140 "E_VALIDATOR_EXISTS", "the signer operates a validator already", "change it, or sign with another account";
-    KeyInUse = 141 "E_KEY_IN_USE", "a validator has this consensus key", "create another consensus key";
+    KeyInUse = 141 "E_KEY_IN_USE", "a validator has this consensus key, or had it until recently", "create another consensus key";
     BadPossession = 142 "E_BAD_POSSESSION", "the consensus key did not sign for this chain and operator", "sign with the consensus key of the new validator, as docs/staking.md says";
     BadCommission = 143 "E_COMMISSION", "the commission is out of bounds, or changes too soon", "use one within the bounds that the message names, after the time that it names";
     TooLittle = 144 "E_TOO_LITTLE", "the operator's own stake, or its minimum, is too low", "delegate more to the own validator";
@@ -108,6 +109,15 @@ codes! {
     Jailed = 154 "E_JAILED", "the validator stays in jail longer", "send it again after the time that the message names";
     Tombstoned = 155 "E_TOMBSTONED", "the validator signed twice and stays in jail for ever", "create another validator, with another account and key";
     TooMuchPower = 156 "E_TOO_MUCH_POWER", "all stake together would have more power than a validator set may have", "delegate less";
+    NothingDue = 160 "E_NOTHING", "the signer's stake or validator has earned less than 1 since the last payment", "wait for more income";
+    BadParams = 170 "E_BAD_PARAMS", "a parameter is unknown, cannot be changed, or the set of all would be out of range", "use the names of consensus_params in genesis, and values within the range that the message names";
+    UpgradePlanned = 171 "E_UPGRADE_PLANNED", "an upgrade is planned already", "wait for its height, or cancel it by a proposal";
+    UpgradeHeight = 172 "E_UPGRADE_HEIGHT", "the height of an upgrade is too near", "use the height that the message names, or a later one";
+    NoUpgrade = 173 "E_NO_UPGRADE", "no upgrade is planned", "nothing is to be done";
+    Pool = 174 "E_POOL", "the community pool has less than a proposal would pay", "propose a smaller amount, or wait until the pool has it";
+    NotRevert = 175 "E_NOT_REVERT", "a freeze is demanded for a proposal that is no revert", "vote against the proposal";
+    UpgradeDone = 176 "E_UPGRADE_DONE", "the chain has the upgrade of this name", "use the name of another upgrade";
+    Rotated = 180 "E_ROTATED", "the validator replaced its consensus key less than an unbonding time ago", "replace it after the time that the message names";
 }
 
 /// The reason why a transaction or a query is refused.
@@ -189,7 +199,7 @@ pub enum Refusal {
     OldValues,
     #[error("E_NS_FROZEN: {ns} takes no writes until {until}: read it and write again after that time")]
     NsFrozen { ns: NsName, until: Deadline },
-    #[error("E_UNKNOWN: there is no proposal {id}: `cairn revert list` lists them")]
+    #[error("E_UNKNOWN: there is no proposal {id}: `cairn proposal list` lists them")]
     UnknownProposal { id: u64 },
     #[error("E_UNKNOWN: the signer has no unbonding {id} at this validator: `cairn query unbonding` lists them")]
     UnknownUnbonding { id: u64 },
@@ -231,7 +241,9 @@ pub enum Refusal {
     PowerLost { yes: types::Power, total: types::Power },
     #[error("E_VALIDATOR_EXISTS: {operator} operates a validator already: change it with `cairn stake edit`")]
     ValidatorExists { operator: types::Address },
-    #[error("E_KEY_IN_USE: the consensus key {consensus} is that of the validator of {operator}: create another key")]
+    #[error(
+        "E_KEY_IN_USE: the consensus key {consensus} is, or was until recently, that of the validator of {operator}: create another key"
+    )]
     KeyInUse { consensus: types::Address, operator: types::Address },
     #[error("E_BAD_POSSESSION: the consensus key {consensus} did not sign for operator {operator} on this chain")]
     BadPossession { consensus: types::Address, operator: types::Address },
@@ -261,8 +273,30 @@ pub enum Refusal {
     Jailed { until: Deadline },
     #[error("E_TOMBSTONED: the validator of {operator} signed twice and stays in jail for ever: create another one")]
     Tombstoned { operator: types::Address },
+    #[error(
+        "E_ROTATED: evidence against the last key, {old}, can come until {next_at}: replace the key after that time"
+    )]
+    Rotated { old: types::Address, next_at: Deadline },
     #[error("E_TOO_MUCH_POWER: all stake together may be {max} at most: delegate less")]
     TooMuchPower { max: u64 },
+    #[error("E_NOTHING: validator {validator} owes the signer less than 1: wait for more income")]
+    NothingDue { validator: types::Address },
+    #[error("E_BAD_PARAMS: {reason}")]
+    BadParams { reason: String },
+    #[error(
+        "E_UPGRADE_PLANNED: the upgrade {name} is planned for height {height}: propose to cancel it, or wait for it"
+    )]
+    UpgradePlanned { name: String, height: Height },
+    #[error("E_UPGRADE_HEIGHT: height {got} is too near: use {min} or a later one")]
+    UpgradeHeight { got: Height, min: Height },
+    #[error("E_NO_UPGRADE: no upgrade is planned: `cairn query upgrade` shows it")]
+    NoUpgrade,
+    #[error("E_POOL: the community pool has {have}, {need} would be paid: propose a smaller amount")]
+    Pool { have: u64, need: u64 },
+    #[error("E_NOT_REVERT: proposal {id} is of the kind {kind}, which has no namespaces to freeze: vote against it")]
+    NotRevert { id: u64, kind: &'static str },
+    #[error("E_UPGRADE_DONE: the chain has the upgrade {name} since height {height}: use the name of another one")]
+    UpgradeDone { name: String, height: Height },
 }
 
 /// What a write would make of the size of a namespace, and its quota.
@@ -391,7 +425,8 @@ mod tests {
              133 E_ROOT_MISMATCH, 134 E_NOOP, 135 E_DIRTY, 136 E_POWER_LOST, 140 E_VALIDATOR_EXISTS, 141 E_KEY_IN_USE, \
              142 E_BAD_POSSESSION, 143 E_COMMISSION, 144 E_TOO_LITTLE, 145 E_DESCRIPTION, 146 E_UNKNOWN_VALIDATOR, \
              147 E_NO_VALUE, 148 E_NO_DELEGATION, 149 E_TOO_MANY, 150 E_MATURED, 151 E_TRANSITIVE, 152 E_SAME, \
-             153 E_NOT_JAILED, 154 E_JAILED, 155 E_TOMBSTONED, 156 E_TOO_MUCH_POWER"
+             153 E_NOT_JAILED, 154 E_JAILED, 155 E_TOMBSTONED, 156 E_TOO_MUCH_POWER, 160 E_NOTHING, 170 E_BAD_PARAMS, \
+             171 E_UPGRADE_PLANNED, 172 E_UPGRADE_HEIGHT, 173 E_NO_UPGRADE, 174 E_POOL, 175 E_NOT_REVERT, 176 E_UPGRADE_DONE, 180 E_ROTATED"
         );
     }
 }

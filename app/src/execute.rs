@@ -20,10 +20,12 @@ use crate::{
     event::event,
     evidence,
     kv::{At, check_create, check_write},
+    mutation::{Mutation, mutated},
     namespaces::Trees,
     proposals::{self, Decisions, check_propose},
     staking::{self, Staked, check_stake},
-    state::{Account, second_of},
+    state::{Account, check_payment, second_of},
+    upgrade::{self, Upgrades},
     view::View,
 };
 
@@ -153,21 +155,40 @@ pub(crate) struct Finished<'a, R: ?Sized> {
     pub decisions: Decisions,
     /// Changes of the validator set.
     pub validator_updates: Vec<ValidatorUpdate>,
+    /// Parameters of the next height, if the block changed them.
+    pub params_update: Option<Params>,
 }
 
 impl<'a, R: History + ?Sized> Execution<'a, R> {
-    /// Starts a block on the state of `view`: decides what is due, and handles the block's evidence. `trees` are those of
-    /// the state.
-    pub fn begin(mut view: View<'a, R>, chain_id: ChainId, context: &BlockContext, trees: Trees<'_>) -> Self {
+    /// Starts a block on the state of `view`: upgrades it, decides what is due, handles the block's evidence and the misses
+    /// of the height before, and distributes the income of that height. `trees` are those of the state; the program has
+    /// `upgrades`.
+    ///
+    /// Panics if an upgrade is due that the program does not have.
+    pub fn begin(
+        mut view: View<'a, R>,
+        chain_id: ChainId,
+        context: &BlockContext,
+        trees: Trees<'_>,
+        upgrades: Upgrades,
+    ) -> Self {
+        // Whatever changes parameters, they act in the next block: the header of this one has a hash of its own.
         let (params, height, time) = (view.params(), context.height, context.time);
+        let upgraded = upgrade::begin(&mut view, height, upgrades);
         let at = At { height, time, params: &params };
         let matured = staking::begin(&mut view, &at);
         let mut decisions = proposals::begin(&mut view, &at, trees);
-        decisions.events.splice(..0, matured);
-        decisions.events.extend(context.misbehavior.iter().map(evidence::on_misbehavior));
+        decisions.events.splice(..0, upgraded.into_iter().chain(matured));
+        let (mut staked, events) = (Staked::default(), &mut decisions.events);
+        for misbehavior in &context.misbehavior {
+            evidence::on_misbehavior(&mut view, &at, misbehavior, &mut staked, events);
+        }
+        staking::on_commit(&mut view, &at, &context.absent, &mut staked, events);
+        staking::distribute(&mut view, &at, events);
+        let params = if mutated(Mutation::ParamsAtOnce) { view.params() } else { params };
         let rules = Rules { chain_id, height, time, params };
         let (expiring, counters) = (BTreeMap::new(), pb::Counters::default());
-        Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters, staked: Staked::default() }
+        Self { view, rules, fees: 0, expiring, unordered: 0, decisions, counters, staked }
     }
 
     /// Executes one transaction and returns its result, which may be a failure.
@@ -231,15 +252,12 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
     /// Errors: the index of the failed message and its [`Refusal`].
     fn messages(&mut self, body: &TxBody) -> Result<Vec<Event>, (usize, Refusal)> {
         let at = At { height: self.rules.height, time: self.rules.time, params: &self.rules.params };
-        let (signer, decisions, staked) = (body.signer.address(), &mut self.decisions, &mut self.staked);
-        let chain_id = &self.rules.chain_id;
+        let by = By { chain_id: &self.rules.chain_id, signer: body.signer.address() };
+        let block = (&mut self.decisions, &mut self.staked);
         self.view.all_or_nothing(|view| {
             let mut events = Vec::with_capacity(body.messages.len());
             for (index, message) in body.messages.iter().enumerate() {
-                let done = match message {
-                    Msg::Stake(message) => staking::execute(view, &at, chain_id, &signer, message, staked),
-                    message => execute(view, &at, &signer, message, decisions),
-                };
+                let done = execute(view, &at, &by, message, (&mut *block.0, &mut *block.1));
                 events.extend(done.map_err(|refusal| (index, refusal))?);
             }
             Ok(events)
@@ -256,16 +274,21 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
     /// Completes the block after its last transaction: decides what has the votes, computes the validator set, adds the fees
     /// to the pool and deletes some expired digests.
     pub fn finish(self) -> Finished<'a, R> {
-        let Self { mut view, mut decisions, staked, .. } = self;
+        let Self { mut view, mut decisions, mut staked, .. } = self;
         let at = At { height: self.rules.height, time: self.rules.time, params: &self.rules.params };
         proposals::end(&mut view, &at, &mut decisions);
-        let validator_updates = staking::end(&mut view, &at, staked, &mut decisions.events);
+        let next = view.params();
+        let params_update = (next != self.rules.params).then_some(&next);
+        staked.has_new_params = params_update.is_some() && !mutated(Mutation::KeepSet);
+        // The set acts after the parameters.
+        let validator_updates = staking::end(&mut view, &At { params: &next, ..at }, staked, &mut decisions.events);
+        let params_update = params_update.cloned();
         view.add_to_fee_pool(self.fees);
         view.count(&self.counters);
         view.list_expiring(&self.expiring);
         let now = second_of(Deadline::at(self.rules.time));
         view.forget_expired(now, FORGOTTEN_MIN + FORGOTTEN_PER_TX * self.unordered);
-        Finished { view, decisions, validator_updates }
+        Finished { view, decisions, validator_updates, params_update }
     }
 }
 
@@ -280,7 +303,7 @@ fn fail(result: &mut TxResult, refusal: &Refusal, log: String) {
 /// Errors: the [`Refusal`] of executing it.
 pub(crate) fn check_message(params: &Params, message: &Msg) -> Result<u64, Refusal> {
     match message {
-        Msg::Transfer { to, amount } => check_transfer(to, *amount).map(|()| *amount),
+        Msg::Transfer { to, amount } => check_payment(to, *amount).map(|()| *amount),
         Msg::NsCreate { ns, .. } => check_create(ns).map(|_| params.ns_deposit),
         Msg::KvWrite { ns, ops, .. } => check_write(ns, ops).map(|_| 0),
         Msg::Propose(propose) => check_propose(params, propose),
@@ -289,12 +312,18 @@ pub(crate) fn check_message(params: &Params, message: &Msg) -> Result<u64, Refus
     }
 }
 
+/// The chain and the signer of a transaction.
+struct By<'t> {
+    chain_id: &'t ChainId,
+    signer: Address,
+}
+
 fn execute<R: History + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
-    signer: &Address,
+    By { chain_id, signer }: &By<'_>,
     message: &Msg,
-    decisions: &mut Decisions,
+    (decisions, staked): (&mut Decisions, &mut Staked),
 ) -> Result<Vec<Event>, Refusal> {
     let event = match message {
         Msg::Transfer { to, amount } => transfer(view, signer, to, *amount),
@@ -303,25 +332,12 @@ fn execute<R: History + ?Sized>(
         }
         Msg::KvWrite { ns, data_epoch, ops } => view.write_keys(at, signer, ns, *data_epoch, ops),
         Msg::Propose(propose) => return proposals::propose(view, at, signer, propose, decisions),
-        Msg::Vote { id, yes } => return proposals::vote(view, signer, *id, *yes, decisions),
+        Msg::Vote { id, choice } => return proposals::vote(view, signer, *id, *choice, decisions),
         Msg::Freeze { id } => return proposals::freeze(view, at, signer, *id),
         Msg::Cancel { id } => return proposals::cancel(view, at, signer, *id),
-        Msg::Stake(_) => unreachable!("the caller executes it"),
+        Msg::Stake(message) => return staking::execute(view, at, chain_id, signer, message, staked),
     };
     Ok(vec![event?])
-}
-
-/// Checks the parts of a transfer that do not depend on the sender.
-///
-/// Errors: the [`Refusal`] for the all-zero address or a zero amount.
-fn check_transfer(to: &Address, amount: u64) -> Result<(), Refusal> {
-    if *to == Address::default() {
-        return Err(Refusal::BadRecipient { address: *to });
-    }
-    if amount == 0 {
-        return Err(Refusal::ZeroAmount);
-    }
-    Ok(())
 }
 
 fn transfer<R: Reader + ?Sized>(
@@ -330,16 +346,9 @@ fn transfer<R: Reader + ?Sized>(
     to: &Address,
     amount: u64,
 ) -> Result<Event, Refusal> {
-    check_transfer(to, amount)?;
-    let mut sender = view.account(from);
-    let Some(rest) = sender.balance.checked_sub(amount) else {
-        return Err(Refusal::InsufficientFunds { have: sender.balance, need: amount.into() });
-    };
-    sender.balance = rest;
-    view.set_account(from, sender);
-    let mut recipient = view.account(to);
-    recipient.balance = recipient.balance.checked_add(amount).expect("a balance is part of the supply");
-    view.set_account(to, recipient);
+    check_payment(to, amount)?;
+    view.take(from, amount)?;
+    view.pay(to, amount);
     let (sender, recipient) = ((from.to_string(), true), (to.to_string(), true));
     Ok(event("transfer", [("sender", sender), ("recipient", recipient), ("amount", (amount.to_string(), false))]))
 }

@@ -9,13 +9,13 @@ use prost::Message;
 use thiserror::Error;
 use types::{
     Address, Commission, ConsensusPublicKey, Deadline, Description, Hash, Height, Params, Power, Reader, StakingParams,
-    Time, Version, pb,
+    Time, Version, limits::POWER_TOTAL_MAX, pb,
 };
 
 use crate::{
     app::app_hash,
     kv::At,
-    staking::{self, Delegation, Pools, Staked, StakedValidator},
+    staking::{self, Delegation, Jail, JailReason, Staked, StakedValidator},
     state::{NEVER_REVERTED, key},
     tree::{
         EMPTY_ROOT, Tree,
@@ -54,6 +54,59 @@ pub struct FirstValidator {
     pub operator: Option<Address>,
 }
 
+/// The stake of a chain at its start, apart from that of the validators of [`FirstValidator`]; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirstStake {
+    /// Terms of validators: of those of the first height, and of all others.
+    pub terms: Vec<FirstTerms>,
+    /// What accounts have at validators. The stake of a validator is the sum of its delegations; without any, it is its
+    /// power times `staking.power_unit`, of its operator.
+    pub delegations: Vec<FirstDelegation>,
+    /// Money of the community.
+    pub community: u64,
+    /// Fees that were collected before the first block.
+    pub fee_pool: u64,
+}
+
+/// What a validator is beside its key and its power.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstTerms {
+    /// Account that operates the validator.
+    pub operator: Address,
+    /// Consensus key of a validator that is not one of the first height; `None` for one that is.
+    pub public_key: Option<ConsensusPublicKey>,
+    /// Share of the rewards that the operator keeps; `None` for the bounds of the parameters.
+    pub commission: Option<Commission>,
+    /// Minimum of the operator's own stake; `None` for that of the parameters.
+    pub own_min: Option<u64>,
+    /// Description of the validator for people.
+    pub description: Description,
+    /// Why it is in jail, if it is. Its operator can end the jail at once, if the own stake is sufficient.
+    pub jailed: Option<JailReason>,
+}
+
+/// What an account has at a validator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstDelegation {
+    /// Owner of the stake.
+    pub delegator: Address,
+    /// Operator of the validator.
+    pub validator: Address,
+    /// Amount of the stake, at least 1.
+    pub amount: u64,
+}
+
+/// A validator whose stake gives it another power in the first set than it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherPower {
+    /// Account that operates the validator.
+    pub operator: Address,
+    /// Power that was given; 0 for a validator that is not one of the first height.
+    pub given: Power,
+    /// Power that follows from the stake of all validators.
+    pub computed: Power,
+}
+
 /// The reason why accounts and validators are not a valid first state.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FirstStateError {
@@ -71,8 +124,17 @@ pub enum FirstStateError {
         /// Maximum number of validators in a set.
         max: u64,
     },
+    /// A validator has stake or terms, but no consensus key.
+    #[error("account {0} is not the operator of a validator")]
+    NoValidator(Address),
+    /// A delegation is one of nothing, or the same account delegates to a validator twice.
+    #[error("account {0} delegates nothing to a validator, or delegates to it twice")]
+    Delegation(Address),
+    /// The powers are not those that follow from the stake.
+    #[error("the stake of {n} validators gives them another power than they have in the first set", n = .0.len())]
+    Powers(Vec<OtherPower>),
     /// The total power is too large.
-    #[error("the powers exceed {max}", max = types::limits::POWER_TOTAL_MAX)]
+    #[error("the powers exceed {max}", max = POWER_TOTAL_MAX)]
     PowerOverflow,
     /// The same address occurs twice.
     #[error("account {0} is listed twice")]
@@ -80,20 +142,39 @@ pub enum FirstStateError {
     /// The all-zero address, which belongs to no key.
     #[error("account {0}: this address can belong to no key")]
     BadAddress(Address),
+    /// With the money that is no account's, the supply does not fit into 64 bits.
+    #[error("with the collected fees and the community's money the supply exceeds {max}", max = u64::MAX)]
+    PoolOverflow,
     /// The sum of the balances and the stake does not fit into 64 bits.
     #[error("with account {0} the balances and the stake exceed {max}", max = u64::MAX)]
     SupplyOverflow(Address),
 }
 
-/// Creates the first state from the parameters, the validators and the balances.
+/// Creates the first state from the parameters, the validators and the balances; the validators have no other stake than
+/// their own.
 ///
-/// Cost: 64 bytes and about three hashes per account, and during the call the 41 bytes per account of the tree.
+/// Cost: that of [`first_state`].
 ///
-/// Errors: [`FirstStateError`] with what is invalid.
+/// Errors: those of [`first_state`].
 pub fn genesis_writes(
     params: &Params,
     validators: &[FirstValidator],
     accounts: impl IntoIterator<Item = (Address, u64)>,
+) -> Result<FirstState, FirstStateError> {
+    first_state(params, validators, accounts, &FirstStake::default())
+}
+
+/// Creates the first state from the parameters, the validators, the balances and the stake.
+///
+/// Cost: 64 bytes and about three hashes per account, about 1 KiB per delegation, and during the call the 41 bytes per
+/// account of the tree.
+///
+/// Errors: [`FirstStateError`] with what is invalid.
+pub fn first_state(
+    params: &Params,
+    validators: &[FirstValidator],
+    accounts: impl IntoIterator<Item = (Address, u64)>,
+    stake: &FirstStake,
 ) -> Result<FirstState, FirstStateError> {
     let mut supply = 0_u64;
     let mut first = Vec::new();
@@ -113,9 +194,14 @@ pub fn genesis_writes(
     let nothing: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     let mut view = View::of_state(&nothing);
     view.set_params(params);
-    let stake = set_validators(&mut view, params, validators, supply)?;
-    view.set_supply(supply + stake);
-    view.set_fee_pool(0);
+    set_stake(&mut view, params, validators, stake)?;
+    let pools = view.pools();
+    for amount in [pools.bonded, stake.community, stake.fee_pool] {
+        supply = supply.checked_add(amount).ok_or(FirstStateError::PoolOverflow)?;
+    }
+    view.set_pools(staking::Pools { community: stake.community, ..pools });
+    view.set_supply(supply);
+    view.set_fee_pool(stake.fee_pool);
     let rows = view.writes().0.into_iter().chain(view.list_writes());
     let others = rows.filter_map(|(row, value)| Some((row, value?))).collect();
     let mut state = FirstState { accounts: first, others, app_hash: EMPTY_ROOT };
@@ -124,60 +210,113 @@ pub fn genesis_writes(
     Ok(state)
 }
 
-/// Creates the validators, each with its power in stake of its operator, and returns the stake of all. `supply` is that of the
-/// accounts.
-fn set_validators(
-    view: &mut View<'_, BTreeMap<Vec<u8>, Vec<u8>>>,
+type FirstView<'a> = View<'a, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// Creates the validators with their stake, and computes the first set.
+fn set_stake(
+    view: &mut FirstView<'_>,
     params: &Params,
     validators: &[FirstValidator],
-    supply: u64,
-) -> Result<u64, FirstStateError> {
-    let (staking, max) = (&params.staking, params.staking.validators_max);
+    stake: &FirstStake,
+) -> Result<(), FirstStateError> {
+    let max = params.staking.validators_max;
     if validators.len() as u64 > max {
         return Err(FirstStateError::TooMany { got: validators.len(), max });
     }
-    let (mut total, mut stake) = (Power::ZERO, 0_u64);
-    let mut staked = Staked::default();
+    let terms: BTreeMap<Address, &FirstTerms> = stake.terms.iter().map(|terms| (terms.operator, terms)).collect();
+    let mut given = BTreeMap::new();
+    let mut total = Power::ZERO;
     for first in validators {
-        let (operator, consensus) = (first.operator(), first.public_key.address());
+        let operator = first.operator();
         total = total.checked_add(first.power).ok_or(FirstStateError::PowerOverflow)?;
-        let tokens = first.power.0.checked_mul(staking.power_unit);
-        let with = tokens.and_then(|tokens| stake.checked_add(tokens));
-        stake = with
-            .filter(|stake| supply.checked_add(*stake).is_some())
-            .ok_or(FirstStateError::SupplyOverflow(operator))?;
-        if view.validator(&operator).is_some() {
-            return Err(FirstStateError::Operator(operator));
+        create(view, &params.staking, operator, first.public_key, terms.get(&operator).copied())?;
+        given.insert(operator, first.power);
+    }
+    for terms in &stake.terms {
+        match terms.public_key {
+            Some(key) if !given.contains_key(&terms.operator) => {
+                create(view, &params.staking, terms.operator, key, Some(terms))?;
+                given.insert(terms.operator, Power::ZERO);
+            }
+            Some(_) => return Err(FirstStateError::Operator(terms.operator)),
+            None if !given.contains_key(&terms.operator) => return Err(FirstStateError::NoValidator(terms.operator)),
+            None => {}
         }
-        if view.key_owner(&consensus).is_some() {
-            return Err(FirstStateError::Key(consensus));
+    }
+    for FirstDelegation { delegator, validator, amount } in &stake.delegations {
+        delegate(view, delegator, validator, *amount)?;
+    }
+    for (operator, power) in &given {
+        let has_none = view.validator(operator).is_some_and(|validator| validator.shares == 0);
+        if has_none {
+            let tokens = power.0.checked_mul(params.staking.power_unit);
+            delegate(view, operator, operator, tokens.ok_or(FirstStateError::SupplyOverflow(*operator))?)?;
         }
-        create_first(view, first, staking);
-        staked.changed.insert(operator);
+    }
+    if view.pools().bonded / params.staking.power_unit > POWER_TOTAL_MAX {
+        return Err(FirstStateError::PowerOverflow);
     }
     // No block has closed a batch before, and no time counts: the first set has all of them.
     let at = At { height: Height::GENESIS, time: Time::UNIX_EPOCH, params };
+    let staked = Staked { changed: given.keys().copied().collect(), ..Staked::default() };
     staking::end(view, &at, staked, &mut Vec::new());
-    Ok(stake)
+    staking::start(view);
+    let other = |(operator, given): (Address, Power)| {
+        let computed = view.validator(&operator).map_or(Power::ZERO, |validator| validator.power);
+        (computed != given).then_some(OtherPower { operator, given, computed })
+    };
+    let others: Vec<OtherPower> = given.into_iter().filter_map(other).collect();
+    if others.is_empty() { Ok(()) } else { Err(FirstStateError::Powers(others)) }
 }
 
-fn create_first(view: &mut View<'_, BTreeMap<Vec<u8>, Vec<u8>>>, first: &FirstValidator, staking: &StakingParams) {
-    let (operator, tokens) = (first.operator(), first.power.0 * staking.power_unit);
+/// Creates a validator without stake.
+fn create(
+    view: &mut FirstView<'_>,
+    staking: &StakingParams,
+    operator: Address,
+    key: ConsensusPublicKey,
+    terms: Option<&FirstTerms>,
+) -> Result<(), FirstStateError> {
+    if view.validator(&operator).is_some() {
+        return Err(FirstStateError::Operator(operator));
+    }
+    if view.key_owner(&key.address()).is_some() {
+        return Err(FirstStateError::Key(key.address()));
+    }
     let bps = |bps: u64| u32::try_from(bps).unwrap_or(u32::MAX);
-    let commission = Commission {
+    let commission = terms.and_then(|terms| terms.commission).unwrap_or_else(|| Commission {
         rate_bps: bps(staking.commission_bps_min),
         max_bps: bps(staking.commission_bps_max),
         rise_max_bps: bps(staking.commission_bps_max),
-    };
+    });
     let start = Deadline::at(Time::UNIX_EPOCH);
-    let (key, own_min) = (first.public_key, staking.own_stake_min);
-    let mut validator = StakedValidator::new(key, Description::default(), commission, own_min, start);
-    let shares = validator.add(tokens).expect("a new validator takes stake");
+    let own_min = terms.and_then(|terms| terms.own_min).unwrap_or(staking.own_stake_min);
+    let description = terms.map(|terms| terms.description.clone()).unwrap_or_default();
+    let mut validator = StakedValidator::new(key, description, commission, own_min, start);
+    validator.jail = terms.and_then(|terms| terms.jailed).map(|why| Jail { until: start, why });
     view.set_validator(&operator, Some(&validator));
     view.set_key_owner(&key.address(), Some(&operator));
-    view.set_delegation(&operator, &operator, &Delegation { shares, ..Delegation::default() });
-    let pools = view.pools();
-    view.set_pools(Pools { bonded: pools.bonded + tokens, ..pools });
+    Ok(())
+}
+
+/// Adds a delegation to a validator.
+fn delegate(
+    view: &mut FirstView<'_>,
+    delegator: &Address,
+    operator: &Address,
+    amount: u64,
+) -> Result<(), FirstStateError> {
+    let mut validator = view.validator(operator).ok_or(FirstStateError::NoValidator(*operator))?;
+    if amount == 0 || view.delegation(delegator, operator).shares > 0 {
+        return Err(FirstStateError::Delegation(*delegator));
+    }
+    let mut pools = view.pools();
+    pools.bonded = pools.bonded.checked_add(amount).ok_or(FirstStateError::SupplyOverflow(*delegator))?;
+    view.set_pools(pools);
+    let shares = validator.add(amount).expect("a validator that was never slashed takes stake");
+    view.set_validator(operator, Some(&validator));
+    view.set_delegation(delegator, operator, &Delegation { shares, ..Delegation::default() });
+    Ok(())
 }
 
 impl FirstValidator {

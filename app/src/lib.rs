@@ -49,6 +49,7 @@
 //! | `w` ‖ name | `Namespace`: owner, epoch, quotas, size | never |
 //! | `B` ‖ operator (20) ‖ id (8) | `Departure`: stake that left a validator | when it matures |
 //! | `D` ‖ delegator (20) ‖ operator (20) | `Delegation`: shares, unbondings, redelegations | when it has none of them |
+//! | `I` | `Income`: the sum of rewards per unit of power, issuance, changes of power that act later | never |
 //! | `K` ‖ address (20) | `KeyOwner`: the operator of the validator whose consensus key has this address | with the validator |
 //! | `M` ‖ position (4) | `HeapEntry`: a member of the set | with the last member |
 //! | `N` | `StakeSet`: the numbers of members and waiting validators, and who kept its power | when they are 0 |
@@ -56,9 +57,16 @@
 //! | `Q` | `StakeQueue`: the batches that wait | never |
 //! | `Q` ‖ batch (8) | `StakeBatch`: the time at which it matures | when it has matured |
 //! | `Q` ‖ batch (8) ‖ place (4) | `StakeItem`: a departure or a validator | when it has matured |
-//! | `S` | `StakePools`: bonded and unbonding stake | when they are 0 |
+//! | `S` | `StakePools`: bonded and unbonding stake, rewards, and what is the community's | when they are 0 |
+//! | `U` | `DowntimeLog`: the validators that were jailed for downtime in the last window | never |
+//! | `U` ‖ operator (20) | `Uptime`: the misses of a validator | when it is jailed or ends |
+//! | `U` ‖ operator (20) ‖ index (8) | `UptimeBits`: those of 1,024 heights | with the former, or when they left the window |
 //! | `V` ‖ operator (20) | `StakedValidator` | when no account has stake there, and it answers for no set |
 //! | `W` ‖ position (4) | `HeapEntry`: a validator that waits for a place in the set | with the last one |
+//! | `X` ‖ operator (20) | `Amount`: how often a validator was slashed | never |
+//! | `X` ‖ operator (20) ‖ number (8) | `Slash` | never |
+//! | `Y` | `Upgrade`: the plan of the next upgrade | at its height, or when it is cancelled |
+//! | `Y` ‖ name | `UpgradeDone`: the height of an upgrade that was executed | never |
 //!
 //! **Bounds of the work of a block**: apart from a constant, its own bytes and its number of transactions. Work that
 //! earlier blocks left behind is spread over several blocks.
@@ -71,10 +79,14 @@
 //! | bytes of values | the block's bytes for new ones, which `fee_per_kib` pays; `KV_OLD_BYTES_MAX` and one value for old ones |
 //! | proposing a revert | `proposals.revert_keys_max` keys, `proposals.revert_bytes_max` bytes of values, `proposals.open_max` times in a block |
 //! | executing reverts | one in a block, of the same size |
+//! | executing acts | all that are due, at most as many as may be open; some rows each, and a new set of validators |
 //! | counting the votes | a row per validator: for each vote, and for each open proposal if one changed |
 //! | logging roots | four rows per namespace that changes |
 //! | a message about stake | some 12 rows; one signature check to create a validator |
 //! | maturing stake | [`MATURED_MAX`] items of some 8 rows |
+//! | slashing for evidence | `EVIDENCE_NAMED_MAX` validators; once for each validator, its departures of the unbonding time: a row, or some 12 for a redelegation |
+//! | misses | per validator that did not sign: five reads and two writes, and the chunks that leave the window; none if all signed |
+//! | distributing income | four rows, and one for each validator whose power changed three blocks before |
 //! | the validator set | per changed validator: some rows, and three per level of a heap |
 //! | trimming the log | [`TRIMMED_MIN`] entries, [`TRIMMED_PER_CHANGE`] per namespace that changes, the rest of a list row |
 //! | listing unordered transactions by expiry | two rows per second in which some expire, one per further 1024 of them, and `o` |
@@ -87,7 +99,7 @@
 //! what their caches have.
 //!
 //! Invariants:
-//! **A1** The balances, the fee pool, deposits and stake add up to the supply (`the_supply_is_conserved`).
+//! **A1** The balances, the fee pool, deposits, stake, rewards and the community pool add up to the supply (`the_supply_is_conserved`).
 //! **A2** A transaction is atomic: one that is not includable changes nothing; one whose messages fail pays its fee and
 //! consumes its nonce or digest, and nothing else (`a_failed_transaction_changes_only_fee_and_nonce`).
 //! **A3** A signed body is executed at most once (`nothing_is_executed_twice`).
@@ -108,6 +120,7 @@ pub mod error;
 mod event;
 mod evidence;
 mod execute;
+mod export;
 mod first_state;
 mod kv;
 mod mutation;
@@ -118,6 +131,7 @@ mod staking;
 pub mod state;
 mod state_proof;
 pub mod tree;
+mod upgrade;
 mod view;
 
 pub use app::{App, Outcome, PartsFrom, StateUpdate, StateWay, app_hash};
@@ -131,19 +145,24 @@ pub use deadline::earliest_deadline;
 pub use earlier::EarlierTrees;
 pub use error::{CODES, CODESPACE, Code, Refusal};
 pub use execute::{EXPIRING_MAX, FORGOTTEN_MIN, FORGOTTEN_PER_TX, Rules};
-pub use first_state::{FirstState, FirstStateError, FirstValidator, genesis_writes};
+pub use export::{ExportError, Exported, export};
+pub use first_state::{
+    FirstDelegation, FirstStake, FirstState, FirstStateError, FirstTerms, FirstValidator, OtherPower, first_state,
+    genesis_writes,
+};
 pub use kv::{Frozen, Namespace, Owner, TRIMMED_MIN, TRIMMED_PER_CHANGE};
 #[cfg(feature = "mutations")]
 pub use mutation::{BrokenRule, Mutation};
 pub use proposals::{
-    Barrier, Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, Taint, Taints, Tally,
-    open_targets, preview,
+    Ending, NotUndone, NsPreview, OperatorVote, Preview, Proposal, ProposalState, ProposedRevert, REVERT_PREVIEW,
+    Subject, Taint, Taints, Tally, open_targets, preview,
 };
-pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, REVERT_PREVIEW, ROWS_MAX, query};
+pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, ROWS_MAX, query};
 pub use staking::{
-    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Jail, JailReason, MATURED_MAX, Pools,
-    StakedValidator, Status, ValidatorSummary,
+    DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Earnings, Jail, JailReason, Kept, MATURED_MAX,
+    OldKey, Pools, RewardsOf, Slash, SlashReason, StakedValidator, Status, Uptime, UptimeOf, ValidatorSummary,
 };
 pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof};
+pub use upgrade::{Barrier, Migration, UPGRADES, Upgrade, UpgradeStop, Upgrades, last_upgrade};
 pub use view::View;

@@ -138,10 +138,44 @@ types::mutations! {
     CancelClosed,
     /// Leaves a closed proposal in the list of the open ones.
     StayOpen,
-    /// Keeps the deposit of a proposal that was not rejected.
+    /// Keeps the deposit of every proposal.
     KeepDeposit,
-    /// Returns the deposit of a rejected proposal.
+    /// Returns the deposit of a proposal against which more than 1/3 voted with veto.
     ReturnLost,
+    /// Counts a vote against a proposal as one with veto.
+    NoIsVeto,
+    /// Takes the deposit when exactly 1/3 of the power votes with veto.
+    ThirdVetoes,
+
+    // Validators decide acts.
+    /// Does not check an act when it is proposed.
+    SkipActProposed,
+    /// Does not check an upgrade again when it is planned.
+    SkipActCheck,
+    /// Lets parameters act in the block that changes them.
+    ParamsAtOnce,
+    /// Accepts any price of transactions and proposals.
+    AnyPrice,
+    /// Does not compute the set again when its maximum size changes (ST4).
+    KeepSet,
+    /// Lets validators freeze a proposal that is no revert.
+    FreezeActs,
+    /// Pays more than the community pool has (ST1).
+    SpendMore,
+    /// Pays without taking it from the community pool (ST1).
+    SpendForNothing,
+    /// Replaces the plan of an upgrade by another one.
+    SeveralPlans,
+    /// Plans an upgrade for a height that has passed.
+    AnyUpgradeHeight,
+    /// Plans an upgrade that the chain has.
+    UpgradeTwice,
+    /// Keeps the plan after the upgrade.
+    KeepPlan,
+    /// Does not raise the version of the application with an upgrade.
+    KeepVersion,
+    /// Lets reverts go back before an upgrade.
+    NoBarrier,
 
     // Validators freeze namespaces.
     /// Lets one validator freeze a namespace.
@@ -231,6 +265,20 @@ types::mutations! {
     /// Ends the jail of a validator that signed twice.
     UnjailTombstoned,
 
+    // A validator replaces its consensus key.
+    /// Accepts a second rotation while evidence against the last key can come.
+    RotateTwice,
+    /// Leaves the old key in the set beside the new one (ST4).
+    OldKeySigns,
+    /// Changes the set for a validator outside of it.
+    RotateOutside,
+    /// Forgets at once whose key the old one was.
+    ForgetOldKey,
+    /// Never forgets whose key the old one was.
+    KeepOldKey,
+    /// Ends a validator while evidence against its old key can come.
+    EndWithOldKey,
+
     // Stake moves.
     /// Rounds the worth of shares up (ST2).
     RoundUp,
@@ -274,4 +322,76 @@ types::mutations! {
     AnySetSize,
     /// Computes a set without members (ST7).
     EmptySet,
+
+    // A validator is slashed.
+    /// Takes nothing for a double sign, and leaves the validator where it is (ST5).
+    ForgiveDoubleSign,
+    /// Slashes a validator for each double sign (ST5).
+    SlashAgain,
+    /// Takes no jail for ever for a double sign.
+    NoTombstone,
+    /// Leaves out what left with the block before the infraction, which still counted.
+    SlashOtherHeight,
+    /// Leaves out what left while the validator kept its power.
+    ForgetKept,
+    /// Takes nothing of what left the validator.
+    ForgetDepartures,
+    /// Takes nothing at the target of a redelegation.
+    ForgetTarget,
+    /// Takes nothing of what was undelegated from the target of a redelegation.
+    ForgetFollowed,
+    /// Rounds what is burned up.
+    RoundBurnUp,
+    /// Leaves the price of the shares of a slashed validator as it is (ST2).
+    KeepPrice,
+    /// Leaves what was burned in the supply (ST1).
+    BurnKeepsSupply,
+
+    // A validator signs nothing.
+    /// Jails a validator whatever the time of its silence.
+    DowntimeByHeights,
+    /// Jails a validator whatever the number of heights that it missed.
+    DowntimeByTime,
+    /// Counts misses that left the window.
+    AllMisses,
+    /// Jails all that are silent.
+    JailAll,
+    /// Keeps the misses of a validator that left jail.
+    KeepWindow,
+
+    // Rewards.
+    /// Gives the income of a height to the set that the block before computed.
+    RewardNewSet,
+    /// Gives operators no commission.
+    NoCommission,
+    /// Gives operators their commission, and delegators all (ST3).
+    CommissionOnTop,
+    /// Rounds what a delegator is paid up (ST3).
+    RoundRewardUp,
+    /// Pays what was paid before (ST3).
+    PayAgain,
+    /// Changes shares and commissions without settling the validator first (ST3).
+    ForgetSettle,
+    /// Lets sums end at 2^128 instead of wrapping around.
+    SumsEnd,
+    /// Drops what the division of an income leaves (ST3).
+    LoseRemainder,
+    /// Accepts a withdrawal of nothing.
+    WithdrawNothing,
+    /// Gives the commission of a validator that ends to all.
+    KeepCommission,
+    /// Ends a validator that can still earn.
+    EndEarning,
+    /// Issues for a second in each height, whatever its time.
+    IssueByHeight,
+    /// Issues for the time in which nothing was to be issued.
+    IssueForPause,
+    /// Drops what the division of an issuance leaves.
+    LoseIssued,
+    /// Issues money that the supply does not count (ST1).
+    IssueUncounted,
+    /// Drops what is due to shares that a slash takes (ST3).
+    ForfeitNothing,
+    /// Gives the community nothing.
+    NoCommunity,
 }

@@ -1,14 +1,15 @@
 //! Queries of the state. The node formats the answers.
 
-use types::{Address, Hash, NsName, Params, Power, Reader, StakingParams, limits::KV_KEY_BYTES_MAX};
+use types::{Address, Hash, NsName, Params, Power, Reader, StakingParams, UpgradePlan, limits::KV_KEY_BYTES_MAX};
 
 use crate::{
     area::{NAMES, key_row, keys_prefix, listed, name_row},
     error::Refusal,
     kv::Namespace,
-    proposals::{self, OperatorVote, Preview, Proposal, Tally},
-    staking::{self, DelegationOf, DepartureOf, Pools, ValidatorSummary},
+    proposals::{self, OperatorVote, Preview, Proposal, REVERT_PREVIEW, Tally},
+    staking::{self, DelegationOf, DepartureOf, Pools, RewardsOf, Slash, UptimeOf, ValidatorSummary},
     state::{Account, Operator},
+    upgrade::{self, Barrier},
     view::View,
 };
 
@@ -16,7 +17,10 @@ use crate::{
 pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/account", "address, 20 bytes or 40 hexadecimal digits: balance and next nonce"),
     ("/params", "no data: the parameters of the next height"),
-    ("/supply", "no data: total supply, collected fees, deposits of open proposals, and stake"),
+    (
+        "/supply",
+        "no data: total supply, collected fees, deposits of open proposals, stake, rewards, the community pool",
+    ),
     ("/store", "raw key: the value under it, for proofs"),
     ("/kv/list", "name, may be empty: the namespaces from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/kv/ns/NAME", "no data: a namespace: owner, epoch, quotas, size, root"),
@@ -30,6 +34,7 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
     ("/kv/range/NAME", "key, may be empty: the keys and values from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/proposals", "number, may be empty: the proposals from it on, in order; 100 or, with ?limit=N, fewer"),
     ("/proposal/ID", "no data: a proposal with its votes"),
+    ("/upgrade", "no data: the plan of the next upgrade, and the last upgrade"),
     (
         "/staking/validators",
         "operator, may be empty: the validators from it on, in order; 100 or, with ?limit=N, fewer",
@@ -51,13 +56,19 @@ pub const QUERY_PATHS: &[(&str, &str)] = &[
         "/staking/redelegations/ADDRESS",
         "operator, may be empty: the redelegations of this account to the validators from it on; ?limit=N",
     ),
-    ("/staking/pool", "no data: bonded and unbonding stake, and the power of the set"),
+    (
+        "/staking/slashes/OPERATOR",
+        "number, may be empty: the slashes of this validator from it on, the newest first; ?limit=N",
+    ),
+    ("/staking/uptime/OPERATOR", "no data: the heights that this validator missed"),
+    (
+        "/staking/rewards/ADDRESS",
+        "operator, may be empty: what the stake of this account at the validators from it on has earned; ?limit=N",
+    ),
+    ("/staking/pool", "no data: stake, rewards, fees and what is the community's, and the power of the set"),
     ("/staking/params", "no data: the parameters of stake"),
     (REVERT_PREVIEW, "bytes of a Propose: what its revert would change, and what not"),
 ];
-
-/// Path of the query that [`preview`](crate::preview) answers, because it needs the history and the time.
-pub const REVERT_PREVIEW: &str = "/revert/preview";
 
 /// Maximum number of rows of one answer.
 pub const ROWS_MAX: usize = 100;
@@ -88,7 +99,7 @@ pub enum Answer {
         fee_pool: u64,
         /// Deposits of open proposals, which are part of the total.
         deposits: u64,
-        /// Stake, which is part of the total.
+        /// Stake, rewards and the community pool, which are part of the total.
         stake: Pools,
     },
     /// Answer to `/store`: a raw key and its value.
@@ -148,6 +159,13 @@ pub enum Answer {
         /// Its votes in the order of the operators' addresses, each with its validator.
         votes: Vec<(OperatorVote, Option<Operator>)>,
     },
+    /// Answer to `/upgrade`: the next and the last upgrade.
+    Upgrade {
+        /// The plan of the next upgrade, if there is one.
+        plan: Option<UpgradePlan>,
+        /// The last upgrade, if there was one.
+        last: Option<Barrier>,
+    },
     /// Answer to `/staking/validator`: a validator.
     Validator(Box<ValidatorSummary>),
     /// Answer to `/staking/validators`: some of the validators.
@@ -171,10 +189,28 @@ pub enum Answer {
         /// The first validator that is left out; `None` at the end.
         next: Option<Address>,
     },
-    /// Answer to `/staking/pool`: the amounts of stake.
+    /// Answer to `/staking/slashes`: some of the slashes of a validator.
+    Slashes {
+        /// The slashes with their numbers, the newest first.
+        list: Vec<(u64, Slash)>,
+        /// The first number that is left out; `None` at the end.
+        next: Option<u64>,
+    },
+    /// Answer to `/staking/uptime`: what is known about the signatures of a validator.
+    Uptime(UptimeOf),
+    /// Answer to `/staking/rewards`: what the stake of a delegator has earned.
+    Rewards {
+        /// What is due to the delegator, in the order of the validators.
+        list: Vec<RewardsOf>,
+        /// The first validator that is left out; `None` at the end.
+        next: Option<Address>,
+    },
+    /// Answer to `/staking/pool`: the amounts of money that are no account's, without deposits.
     Pool {
-        /// Bonded and unbonding stake.
+        /// Stake, rewards and the community pool.
         pools: Pools,
+        /// Collected fees, which are the income of the last height.
+        fees: u64,
         /// Power of the set that the last block computed.
         power_total: Power,
     },
@@ -209,6 +245,7 @@ pub fn query<R: Reader + ?Sized>(reader: &R, path: &str, data: &[u8]) -> Result<
             Ok(Answer::Account { address, account: view.account(&address) })
         }
         "/params" => Ok(Answer::Params(Box::new(view.params()))),
+        "/upgrade" => Ok(Answer::Upgrade { plan: upgrade::plan(&mut view), last: upgrade::barrier(&mut view) }),
         "/supply" => {
             let deposits = proposals::open(&mut view).iter().map(|proposal| proposal.deposit).sum();
             let (total, fee_pool, stake) = (view.supply(), view.fee_pool(), view.pools());
@@ -251,6 +288,15 @@ fn of_stake<R: Reader + ?Sized>(
             let found = staking::summary(view, &validator).ok_or(Refusal::UnknownValidator { validator })?;
             Answer::Validator(Box::new(found))
         }
+        "slashes" => {
+            let from = if data.is_empty() { None } else { Some(number("/staking/slashes/OPERATOR", text(data))?) };
+            let (list, next) = staking::slashes_of(view, &of()?, from, limit);
+            Answer::Slashes { list, next }
+        }
+        "uptime" => {
+            let validator = of()?;
+            Answer::Uptime(staking::uptime_of(view, &validator).ok_or(Refusal::UnknownValidator { validator })?)
+        }
         "delegations" | "delegators" => {
             let whose = (of()?, kind == "delegators");
             let (list, next) = staking::delegations_of(view, reader, whose, from()?, limit);
@@ -261,7 +307,13 @@ fn of_stake<R: Reader + ?Sized>(
             let (list, next) = staking::departures_of(view, reader, whose, from()?, limit);
             Answer::Departures { list, next }
         }
-        "pool" if rest == kind => Answer::Pool { pools: view.pools(), power_total: view.power_total() },
+        "rewards" => {
+            let (list, next) = staking::rewards_of(view, reader, of()?, from()?, limit);
+            Answer::Rewards { list, next }
+        }
+        "pool" if rest == kind => {
+            Answer::Pool { pools: view.pools(), fees: view.fee_pool(), power_total: view.power_total() }
+        }
         "params" if rest == kind => Answer::Staking(view.params().staking),
         _ => return Err(unknown(path)),
     })
@@ -362,12 +414,17 @@ fn range<R: Reader + ?Sized>(
     Answer::Range { rows, next }
 }
 
-/// Returns the number of a proposal in decimal digits.
+/// Returns bytes as text; no number for others.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or("?")
+}
+
+/// Returns the number of a proposal or slash in decimal digits.
 fn number(path: &'static str, digits: &str) -> Result<u64, Refusal> {
     let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
     digits.parse().ok().filter(|_| plain).ok_or_else(|| Refusal::BadQuery {
         path,
-        reason: format!("{:?} is not the number of a proposal", digits.chars().take(80).collect::<String>()),
+        reason: format!("{:?} is not a number", digits.chars().take(80).collect::<String>()),
     })
 }
 
@@ -380,7 +437,7 @@ fn proposal<R: Reader + ?Sized>(view: &mut View<'_, R>, id: &str) -> Result<Answ
 }
 
 fn proposal_list<R: Reader + ?Sized>(view: &mut View<'_, R>, from: &[u8], limit: usize) -> Result<Answer, Refusal> {
-    let from = std::str::from_utf8(from).unwrap_or("?");
+    let from = text(from);
     let from = if from.is_empty() { 1 } else { number("/proposals", from)?.max(1) };
     let (open, end) = proposals::all(view);
     let last = from.saturating_add(limit as u64).min(end);

@@ -23,6 +23,19 @@ pub(crate) fn second_of(deadline: Deadline) -> u64 {
     deadline.unix_millis() / 1000
 }
 
+/// Checks the parts of a payment that do not depend on who pays.
+///
+/// Errors: the [`Refusal`] for the all-zero address or a zero amount.
+pub(crate) fn check_payment(to: &Address, amount: u64) -> Result<(), Refusal> {
+    if *to == Address::default() {
+        return Err(Refusal::BadRecipient { address: *to });
+    }
+    if amount == 0 {
+        return Err(Refusal::ZeroAmount);
+    }
+    Ok(())
+}
+
 /// Balance and nonce of an address. An account of all zeros is not stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
@@ -136,6 +149,14 @@ pub mod key {
     pub const BARRIER: &[u8] = b"k";
     /// Key of the numbers of what was executed.
     pub const COUNTERS: &[u8] = b"m";
+    /// Key of the plan of the next upgrade.
+    pub const UPGRADE_PLAN: &[u8] = b"Y";
+
+    /// Returns the key of an upgrade that was executed.
+    pub fn upgrade_done(name: &str) -> Vec<u8> {
+        [UPGRADE_PLAN, name.as_bytes()].concat()
+    }
+
     /// Key of the consensus parameters.
     pub const PARAMS: &[u8] = b"p";
     /// Key of the total supply.
@@ -145,10 +166,35 @@ pub mod key {
 
     /// Key of the amounts of stake.
     pub const STAKE_POOLS: &[u8] = b"S";
+    /// Key of the income of the set.
+    pub const INCOME: &[u8] = b"I";
     /// Key of the sizes of the heaps of validators.
     pub const STAKE_SET: &[u8] = b"N";
     /// Key of the places of the batches of stake that wait.
     pub const STAKE_QUEUE: &[u8] = b"Q";
+
+    /// Key of the log of the validators that were jailed for downtime.
+    pub const DOWNTIME_LOG: &[u8] = b"U";
+
+    /// Returns the key of what is known about the misses of a validator.
+    pub fn uptime(operator: &Address) -> Vec<u8> {
+        [DOWNTIME_LOG, &operator.0].concat()
+    }
+
+    /// Returns the key of a chunk of the heights that a validator missed.
+    pub fn uptime_bits(operator: &Address, index: u64) -> Vec<u8> {
+        [DOWNTIME_LOG, &operator.0, &index.to_be_bytes()].concat()
+    }
+
+    /// Returns the key of the number of slashes of a validator.
+    pub fn slashes(operator: &Address) -> Vec<u8> {
+        [b"X", &operator.0[..]].concat()
+    }
+
+    /// Returns the key of a slash of a validator, by its number.
+    pub fn slash(operator: &Address, number: u64) -> Vec<u8> {
+        [b"X", &operator.0[..], &number.to_be_bytes()].concat()
+    }
 
     /// Returns the key of the validator with this operator.
     pub fn validator(operator: &Address) -> Vec<u8> {
@@ -260,10 +306,10 @@ impl<R: Reader + ?Sized> View<'_, R> {
         Ok(())
     }
 
-    /// Returns a deposit to an account.
-    pub(crate) fn return_deposit(&mut self, to: &Address, amount: u64) {
+    /// Adds an amount to an account.
+    pub(crate) fn pay(&mut self, to: &Address, amount: u64) {
         let account = self.account(to);
-        let balance = account.balance.checked_add(amount).expect("deposits are part of the supply");
+        let balance = account.balance.checked_add(amount).expect("a balance is part of the supply");
         self.set_account(to, Account { balance, ..account });
     }
 

@@ -3,16 +3,20 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::catch_unwind,
+};
 
-use app::{Answer, StakedValidator, Status, View, misplaced_row, query};
+use app::{Answer, BrokenRule, Departure, Mutation, StakedValidator, Status, View, misplaced_row, query};
 use common::{
     net::{Net, attribute, kinds},
+    rewards::{Eager, check_due},
     stake::*,
     *,
 };
 use proptest::prelude::*;
-use types::{Event, Msg, ValidatorSet, limits::POWER_TOTAL_MAX};
+use types::{Event, Msg, Params, StakingParams, Time, ValidatorSet, limits::POWER_TOTAL_MAX};
 
 const VALIDATORS: [u8; 6] = [1, 2, 51, 52, 53, 54];
 const MEMBERS_MAX: u64 = 3;
@@ -23,6 +27,10 @@ enum Step {
     Tx(u8, Msg),
     /// The time to the next block, in seconds.
     Wait(u64),
+    /// Evidence that a validator signed twice, this number of heights ago.
+    Accuse(u8, u64),
+    /// A block in whose last commit these validators are absent.
+    Without(Vec<u8>),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
@@ -40,10 +48,15 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (who(), validator(), validator(), amount())
             .prop_map(|(who, from, to, amount)| (who, redelegate(from, to, amount))),
         2 => validator().prop_map(|who| (who, unjail())),
+        2 => (who(), validator()).prop_map(|(who, of)| (who, withdraw(of))),
+        1 => validator().prop_map(|who| (who, withdraw_commission())),
+        2 => (validator(), 150_u8..156).prop_map(|(who, consensus)| (who, rotate_key(who, consensus))),
     ];
     prop_oneof![
         6 => message.prop_map(|(who, message)| Step::Tx(who, message)),
         2 => (1_u64..8).prop_map(Step::Wait),
+        1 => (validator(), 1_u64..8).prop_map(|(who, ago)| Step::Accuse(who, ago)),
+        2 => proptest::collection::vec(51_u8..55, 1..4).prop_map(Step::Without),
     ]
 }
 
@@ -54,13 +67,96 @@ struct Watched {
     set: ValidatorSet,
     /// For each open unbonding, by validator and number: the last time at which it counted.
     unbonding: BTreeMap<(String, String), u64>,
+    /// The sets of the heights from 1 on, up to that of the next height but one.
+    sets: Vec<ValidatorSet>,
+    /// Heights for which validators were accused.
+    accused: BTreeSet<(u8, u64)>,
+    /// For each validator that paid for a double sign, the number of its next departure then.
+    punished: BTreeMap<u8, u64>,
+    /// Validators and departures that paid.
+    paid: BTreeSet<(u8, u64)>,
+    /// The model of rewards, which knows no slashes.
+    eager: Option<Eager>,
+    last_time: Option<Time>,
 }
+
+fn paying() -> Params {
+    let params = params(MEMBERS_MAX + 1);
+    let staking = StakingParams {
+        community_bps: 1234,
+        issuance_bps_per_year: 500,
+        downtime_window: 6,
+        downtime: net::seconds(3),
+        jail: net::seconds(5),
+        ..params.staking
+    };
+    Params { staking, ..params }
+}
+
+/// What a validator and its departures have.
+type Holdings = (StakedValidator, BTreeMap<u64, Departure>);
 
 impl Watched {
     fn new() -> Self {
-        let net = Net::with(&types::Params { ..params(MEMBERS_MAX + 1) });
+        let net = Net::with(&paying());
         let first: Vec<_> = (101..105).map(|seed| (key(seed).public_key(), types::Power(10))).collect();
-        Self { set: ValidatorSet::new(first).unwrap(), net, unbonding: BTreeMap::new() }
+        let (eager, set) = (Some(Eager::new(&net)), ValidatorSet::new(first).unwrap());
+        Self {
+            net,
+            unbonding: BTreeMap::new(),
+            sets: vec![set.clone(), set.clone()],
+            set,
+            accused: BTreeSet::new(),
+            punished: BTreeMap::new(),
+            paid: BTreeSet::new(),
+            eager,
+            last_time: None,
+        }
+    }
+
+    /// Returns what is known about a validator, if there is one.
+    fn holdings(&self, seed: u8) -> Option<Holdings> {
+        let mut view = View::of_state(&self.net.chain.rows);
+        let validator = view.validator(&of(seed))?;
+        let departures = (1..validator.next_departure).filter_map(|id| Some((id, view.departure(&of(seed), id)?)));
+        Some((validator.clone(), departures.collect()))
+    }
+
+    /// ST5: the first double sign of a validator costs the share of what counted, each later one only what has not paid.
+    fn accuse(&mut self, seed: u8, ago: u64) {
+        let next = self.net.height() + 1;
+        let height = next.saturating_sub(ago);
+        let consensus = address(if seed > 50 { seed + 50 } else { seed + 200 });
+        let member = self.sets.get((height as usize).wrapping_sub(1)).and_then(|set| set.by_address(&consensus));
+        let Some(power) = member.map(|(_, member)| member.power.0) else { return self.step(&Step::Wait(0)) };
+        if !self.accused.insert((seed, height)) {
+            return self.step(&Step::Wait(0));
+        }
+        let before = self.holdings(seed);
+        self.net.chain.misbehavior = vec![double_sign(seed, height, power)];
+        self.step(&Step::Wait(0));
+        let (Some((old, left)), Some((new, _))) = (before, self.holdings(seed)) else { return };
+        // A key that was replaced is forgotten when evidence against it has expired.
+        if View::of_state(&self.net.chain.rows).key_owner(&consensus) != Some(of(seed)) {
+            return;
+        }
+        let counted = |one: &Departure| {
+            let is_kept = |kept: app::Kept| one.height >= kept.from && kept.until.is_none_or(|u| u.next().0 >= height);
+            one.height.0 + 1 >= height || old.kept.is_some_and(is_kept)
+        };
+        let limit = *self.punished.entry(seed).or_insert(old.next_departure);
+        let mut owed = 0;
+        // What matured in this block did so before the evidence.
+        for (id, now) in self.holdings(seed).map(|(_, departures)| departures).unwrap_or_default() {
+            let Some(then) = left.get(&id) else { continue };
+            let pays = id < limit && counted(then) && self.paid.insert((seed, id));
+            let share = if pays { then.tokens / 20 } else { 0 };
+            owed += share;
+            assert_eq!(now.tokens, then.tokens - share, "ST5: departure {id} of {seed} for height {height}");
+        }
+        let rest = if old.is_tombstoned { 0 } else { (power * UNIT / 20).saturating_sub(owed).min(old.tokens) };
+        assert_eq!(new.tokens, old.tokens - rest, "ST5: {seed} for height {height}");
+        assert!(new.is_tombstoned);
     }
 
     fn step(&mut self, step: &Step) {
@@ -70,13 +166,27 @@ impl Watched {
                 self.net.chain.time = self.net.chain.time.saturating_add(net::seconds(*seconds));
                 Vec::new()
             }
+            Step::Accuse(seed, ago) => return self.accuse(*seed, *ago),
+            Step::Without(operators) => {
+                self.net.chain.absent = operators.iter().map(|seed| address(seed + 50)).collect();
+                Vec::new()
+            }
         };
-        let now = self.net.chain.time.unix_nanos() as u64 / 1_000_000_000;
+        let (before, time) = (self.net.chain.rows.clone(), self.net.chain.time);
+        let now = time.unix_nanos() as u64 / 1_000_000_000;
         let results = self.net.block(txs);
         // ST4 and ST7: the host can apply the changes, which gives the function of the state.
         self.set = self.set.update(&self.net.chain.updates).expect("the changes make a set");
+        self.sets.push(self.set.clone());
         let events = self.net.chain.events.clone();
         events.iter().filter(|event| event.kind == "staking.unbonded").for_each(|event| self.paid(event, now));
+        let all: Vec<Event> = events.iter().chain(results.iter().flat_map(|result| &result.events)).cloned().collect();
+        let elapsed_ms = self.last_time.map_or(0, |last| time.since(last).as_millis() as u64);
+        self.eager = self.eager.take().filter(|_| all.iter().all(|event| event.kind != "staking.slashed"));
+        if let Some(eager) = &mut self.eager {
+            eager.follow(&before, &self.net, elapsed_ms, &paying().staking, &all);
+        }
+        self.last_time = Some(time);
         // What left in the last block counted until this one.
         self.unbonding.values_mut().filter(|last| **last == u64::MAX).for_each(|last| *last = now);
         for event in results.iter().flat_map(|result| &result.events) {
@@ -96,8 +206,9 @@ impl Watched {
         let rows = &self.net.chain.rows;
         let mut view = View::of_state(rows);
         let Ok(Answer::Supply { total, fee_pool, deposits, stake }) = query(rows, "/supply", b"") else { panic!() };
-        let others = fee_pool + deposits + stake.bonded + stake.unbonding;
+        let others = fee_pool + deposits + stake.sum();
         assert_eq!(self.net.chain.balances() + u128::from(others), u128::from(total), "ST1");
+        check_due(rows);
         let Ok(Answer::Validators { list, .. }) = query(rows, "/staking/validators", b"") else { panic!() };
         let mut bonded = 0;
         for one in &list {
@@ -128,6 +239,10 @@ impl Watched {
             let power = members.get(&one.validator.public_key.address()).copied().unwrap_or(0);
             assert_eq!(one.validator.power.0, power, "the state knows the power of each");
             assert_eq!(one.validator.status() == Status::Bonded, power > 0);
+            let keys = [Some(one.validator.public_key.address()), one.validator.old_key.map(|old| old.address)];
+            for key in keys.into_iter().flatten() {
+                assert_eq!(view.key_owner(&key), Some(one.operator), "each key leads to its operator");
+            }
         }
         assert_eq!(misplaced_row(rows), None);
     }
@@ -137,16 +252,54 @@ fn name(event: &Event) -> (String, String) {
     (attribute(event, "validator").to_owned(), attribute(event, "id").to_owned())
 }
 
+fn follow(steps: &[Step]) {
+    let mut watched = Watched::new();
+    for step in steps {
+        watched.step(step);
+        watched.check();
+    }
+}
+
+#[test]
+fn the_model_of_rewards_notices_each_broken_rule() {
+    let steps = [
+        Step::Tx(1, delegate(51, 10_000)),
+        Step::Tx(2, delegate(52, 777)),
+        Step::Wait(1),
+        Step::Tx(1, withdraw(51)),
+        Step::Tx(1, undelegate(51, 4000)),
+        Step::Tx(51, withdraw_commission()),
+        Step::Wait(2),
+        Step::Tx(2, delegate(51, 30_000)),
+        Step::Wait(1),
+        Step::Wait(1),
+    ];
+    follow(&steps);
+    for mutation in [
+        Mutation::RewardNewSet,
+        Mutation::NoCommission,
+        Mutation::CommissionOnTop,
+        Mutation::RoundRewardUp,
+        Mutation::PayAgain,
+        Mutation::ForgetSettle,
+        Mutation::LoseRemainder,
+        Mutation::IssueByHeight,
+        Mutation::LoseIssued,
+        Mutation::IssueUncounted,
+        Mutation::NoCommunity,
+    ] {
+        let broken = BrokenRule::new(mutation);
+        assert!(catch_unwind(|| follow(&steps)).is_err(), "{mutation:?} is not noticed");
+        drop(broken);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn stake_keeps_its_invariants(steps in proptest::collection::vec(any_step(), 1..60)) {
-        let mut watched = Watched::new();
-        for step in &steps {
-            watched.step(step);
-            watched.check();
-        }
+        follow(&steps);
     }
 
     /// ST8, at a price that a slash has made odd.

@@ -400,13 +400,13 @@ fn executing_a_height_that_is_not_next_panics() {
 #[test]
 fn golden_app_hashes() {
     let mut chain = Chain::new(&[1000, 50]);
-    assert_eq!(chain.app.app_hash().to_string(), "AD4D5E233D4A362CE8B80821D2456ACC9DC27F6408A5725BE375B78A5B2B7729");
+    assert_eq!(chain.app.app_hash().to_string(), "683FF104762FC4B2ED10F47168238AC8BFD8BB53E0EEC9DF18887F6C73B8078F");
     chain.block(&[
         tx(1, TxOrder::Nonce(0), vec![transfer(2, 30), transfer(3, 5)]),
         tx(2, until(9), vec![transfer(1, 8)]),
         tx(2, TxOrder::Nonce(4), vec![transfer(1, 8)]),
     ]);
-    assert_eq!(chain.app.app_hash().to_string(), "45CB5793F9600F0F6F434A9AB3B300C0A28C498705ABF821F7CD6720F7A4ED0A");
+    assert_eq!(chain.app.app_hash().to_string(), "BB8D4892D6CE37240FF0CA4CEB6BC9EC6ABE2C52A9F3576E23A8A9483954DF34");
     let secret = SecretKey::from_bytes(&[1; 32]).unwrap();
     assert_eq!(secret.public_key().address(), address(1));
 }

@@ -1,9 +1,9 @@
-//! The consensus key of a validator, behind a guard that prevents double signing.
+//! The consensus keys of a validator, behind one guard that prevents double signing.
 
 use thiserror::Error;
 use types::{
     Address, ChainId, ConsensusPublicKey, ConsensusSecretKey, Height, Proposal, Round, SignState, Signature,
-    SignedProposal, SignedVote, Vote,
+    SignedProposal, SignedVote, ValidatorSet, Vote,
 };
 
 /// Refusal to sign a message that contradicts, or may contradict, one that was signed before.
@@ -19,32 +19,91 @@ pub struct DoubleSign {
     pub signed: (Height, Round, u8),
 }
 
-/// Signs proposals and votes with one key, at most one for each (height, round, type) (I1).
+/// Signs proposals and votes, at most one for each (height, round, type), whatever the key (I1).
+///
+/// A validator that replaces its key holds the old one and the new one: at each height it signs with the one that is in the
+/// set of the height. Both are behind one guard, so nothing is signed twice, although the new key has signed nothing yet.
 ///
 /// The signed (height, round, step) only grows: no message at or below the last one is signed. The only exception is a
 /// message with exactly the bytes that were signed last, for which the same signature is returned.
 #[derive(Clone, Debug)]
 pub struct Signer {
-    key: ConsensusSecretKey,
-    public_key: ConsensusPublicKey,
+    /// The keys, at least one.
+    keys: Vec<Key>,
+    /// The key that signs at this height: a place in `keys`.
+    current: usize,
     state: SignState,
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    secret: ConsensusSecretKey,
+    public: ConsensusPublicKey,
+}
+
+impl Key {
+    fn new(secret: ConsensusSecretKey) -> Self {
+        Self { public: secret.public_key(), secret }
+    }
 }
 
 impl Signer {
     /// Creates a signer from a key and the state of what it signed last.
     pub fn new(key: impl Into<ConsensusSecretKey>, state: SignState) -> Self {
-        let key = key.into();
-        Self { public_key: key.public_key(), key, state }
+        Self { keys: vec![Key::new(key.into())], current: 0, state }
     }
 
-    /// Returns the public half of the key.
+    /// Holds a further key, which signs from the first height on whose set has it and not the others. A key that is held
+    /// already changes nothing.
+    pub fn hold(&mut self, key: ConsensusSecretKey) {
+        let key = Key::new(key);
+        if !self.is_own(&key.public.address()) {
+            self.keys.push(key);
+        }
+    }
+
+    /// Chooses the key that signs at a height with this set, and returns its index in the set. If the set has several
+    /// keys, the one that signed before stays; if it has none, nothing changes.
+    pub fn choose(&mut self, validators: &ValidatorSet) -> Option<u32> {
+        let (place, index) = self.member(validators)?;
+        self.current = place;
+        Some(index)
+    }
+
+    /// Returns the key that would sign at a height with this set.
+    pub fn key_in(&self, validators: &ValidatorSet) -> &ConsensusPublicKey {
+        &self.keys[self.member(validators).map_or(self.current, |(place, _)| place)].public
+    }
+
+    /// Returns the place of the key that is in a set, and its index there.
+    fn member(&self, validators: &ValidatorSet) -> Option<(usize, u32)> {
+        let places = std::iter::once(self.current).chain(0..self.keys.len());
+        let index = |place: usize| validators.by_address(&self.keys[place].public.address()).map(|(index, _)| index);
+        places.filter_map(|place| Some((place, index(place)?))).next()
+    }
+
+    /// Returns the addresses of all keys.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.keys.iter().map(|key| key.public.address())
+    }
+
+    /// Returns true if a key with this address is held.
+    pub fn is_own(&self, address: &Address) -> bool {
+        self.addresses().any(|own| own == *address)
+    }
+
+    /// Returns the public half of the key that signs at this height.
     pub fn public_key(&self) -> &ConsensusPublicKey {
-        &self.public_key
+        &self.keys[self.current].public
     }
 
-    /// Returns the validator address of the key.
+    /// Returns the validator address of that key.
     pub fn address(&self) -> Address {
-        self.public_key.address()
+        self.public_key().address()
+    }
+
+    fn secret(&self) -> &ConsensusSecretKey {
+        &self.keys[self.current].secret
     }
 
     /// Returns what was signed last, for export.
@@ -67,7 +126,7 @@ impl Signer {
         if let Some(signature) = self.guard(proposal.hrs(), &proposal.sign_bytes(chain_id))? {
             return Ok(SignedProposal { proposal, signature });
         }
-        let signed = proposal.sign(chain_id, &self.key);
+        let signed = proposal.sign(chain_id, self.secret());
         self.record(SignState::of_proposal(&signed, chain_id));
         Ok(signed)
     }
@@ -80,7 +139,7 @@ impl Signer {
         if let Some(signature) = self.guard(vote.hrs(), &vote.sign_bytes(chain_id))? {
             return Ok(SignedVote { vote, signature });
         }
-        let signed = vote.sign(chain_id, &self.key);
+        let signed = vote.sign(chain_id, self.secret());
         self.record(SignState::of_vote(&signed, chain_id));
         Ok(signed)
     }
@@ -109,6 +168,6 @@ impl Signer {
     /// checkers.
     #[cfg(any(test, feature = "mutations"))]
     pub fn sign_vote_unguarded(&self, vote: Vote, chain_id: &ChainId) -> SignedVote {
-        vote.sign(chain_id, &self.key)
+        vote.sign(chain_id, self.secret())
     }
 }

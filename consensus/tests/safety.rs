@@ -45,6 +45,34 @@ fn i1_an_imported_signing_state_is_respected() {
 }
 
 #[test]
+fn i1_of_several_keys_the_one_in_the_set_signs_and_all_have_one_guard() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let (old, new) = (key(99), cast.key(me));
+    let mut signer = Signer::new(old.clone(), SignState::default());
+    signer.hold(new.clone().into());
+    signer.hold(new.clone().into());
+    assert_eq!(signer.addresses().collect::<Vec<_>>(), [old.public_key().address(), new.public_key().address()]);
+    assert_eq!((signer.address(), *signer.key_in(&cast.set)), (old.public_key().address(), new.public_key().into()));
+    let mut engine = Engine::new(chain(), Some(signer), cast.set.clone());
+    engine.step(now(), cast.start());
+    assert_eq!((engine.own_index(), engine.signer().unwrap().address()), (Some(me), new.public_key().address()));
+    expect!(engine, timeout(Propose, 0) => [write(), cast.say_prevote(me, 0, None)]);
+    // The old key in another set of the height: what the new one signed is signed.
+    let mut signer = engine.signer().unwrap().clone();
+    let other = ValidatorSet::new(vec![(old.public_key(), Power(1))]).unwrap();
+    assert_eq!((signer.choose(&other), signer.address()), (Some(0), old.public_key().address()));
+    let of_old = |vote| Vote { validator: old.public_key().address(), ..vote };
+    assert!(signer.sign_vote(of_old(vote(&cast, VoteType::Prevote, 0, Some(block('a')))), &chain()).is_err());
+    let signed = signer.sign_vote(of_old(vote(&cast, VoteType::Precommit, 0, None)), &chain()).unwrap();
+    assert!(signed.verify(&chain(), &other).is_ok());
+    // With both keys in a set, the one that signed before stays.
+    let both = ValidatorSet::new([&old, &new].map(|key| (key.public_key(), Power(1))).to_vec()).unwrap();
+    signer.choose(&both);
+    assert_eq!(signer.address(), old.public_key().address());
+}
+
+#[test]
 fn a_proposer_whose_signing_guard_refuses_waits_for_the_timeout() {
     let cast = Cast::new(4);
     let me = cast.proposer(0);

@@ -138,6 +138,7 @@ impl Testnet {
             params: options.params.clone(),
             validators: options.nodes.iter().enumerate().map(validator).collect(),
             app_hash: None,
+            stake: genesis::FirstStake::default(),
             accounts: accounts.chain(operators).chain((0..options.senders).map(sender)).collect(),
         })?;
         Ok(Self { genesis, options })

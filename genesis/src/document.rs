@@ -2,6 +2,7 @@
 
 use std::io;
 
+use app::{FirstStake, FirstValidator};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 use types::{Address, ChainId, ConsensusPublicKey, Hash, Height, Params, Power, Time, is_plain};
@@ -11,7 +12,7 @@ use crate::json::{FieldError, number, text};
 /// Maximum bytes of a genesis file, which is enough for four million accounts as written by this module.
 pub const GENESIS_BYTES_MAX: u64 = 640 * 1024 * 1024;
 
-/// Maximum bytes between two accounts, and of the fields before the first or after the last account.
+/// Maximum bytes between two elements of the lists in `app_state`, and of the fields before the first or after the last one.
 pub const GENESIS_HEAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Maximum number of characters in the name of a validator or an account.
@@ -34,6 +35,8 @@ pub struct Document {
     pub app_hash: Option<Hash>,
     /// Accounts with their balances.
     pub accounts: Vec<GenesisAccount>,
+    /// Terms of validators, delegations, and money that is no account's.
+    pub stake: FirstStake,
 }
 
 /// A validator of the first height.
@@ -45,9 +48,16 @@ pub struct GenesisValidator {
     pub power: Power,
     /// Human-readable name; may be empty.
     pub name: String,
-    /// Account that operates the validator and owns its stake, which is its power times `staking.power_unit`; `None` for the
-    /// address of the consensus key.
+    /// Account that operates the validator; `None` for the address of the consensus key. Without delegations, it owns the
+    /// validator's stake, which is its power times `staking.power_unit`.
     pub operator: Option<Address>,
+}
+
+impl GenesisValidator {
+    /// Returns the validator of the first state.
+    pub(crate) fn first(&self) -> FirstValidator {
+        FirstValidator { public_key: self.public_key, power: self.power, operator: self.operator }
+    }
 }
 
 /// An account of the first state. Its JSON is that of the document.

@@ -12,26 +12,25 @@
 //! | `validators[]` | `address` (optional), `pub_key` (secp256k1 or Ed25519), `power`, `name`, `operator` (optional: address of the account that operates the validator and owns its stake; by default that of `pub_key`) | – |
 //! | `app_hash` | required hash of the first state; if empty, any hash is accepted | empty |
 //! | `app_state.accounts[]` | `address`, `balance`, `name` (optional) | none |
+//! | `app_state.validators[]` | terms of a validator: `operator`; optional `commission`, `own_min`, `moniker`, `website`, `details`; of a validator outside of the first set also `pub_key` and, optional, `jailed` | none |
+//! | `app_state.delegations[]` | `delegator`, `validator` (operator), `amount` | own stake of each validator: its power times `staking.power_unit` |
+//! | `app_state.community_pool`, `app_state.fee_pool` | amounts | 0 |
 //!
-//! A chain may start with millions of accounts: they are read one at a time, and this list is the only data kept for
-//! all of them.
+//! The power of each validator must follow from its delegations. A chain may start with millions of accounts: the lists of
+//! `app_state` are read one element at a time, and they are the only data kept for all of them.
 
-use std::{
-    collections::BTreeMap,
-    io::{BufWriter, Read, Write},
-};
+use std::io::{self, BufWriter, Read, Write};
 
-use app::FirstValidator;
+use app::{FirstStateError, FirstValidator};
+use serde::Serialize;
 use serde_json::Value;
-use types::{
-    Address, ChainId, Hash, Height, Params, Power, StakingParams, Time, ValidatorSet, ValidatorSetError,
-    limits::POWER_TOTAL_MAX,
-};
+use types::{ChainId, Hash, Height, Params, Time, ValidatorSet};
 
 use crate::{
-    document::{Document, GenesisAccount, GenesisError, GenesisValidator},
+    check,
+    document::{Document, GenesisError, GenesisValidator},
     json::FieldError,
-    shape::{self, Accounts},
+    shape::{self, Form},
     stream,
 };
 
@@ -60,10 +59,6 @@ pub struct Genesis {
     app_hash: Hash,
 }
 
-fn field<T>(field: impl Into<String>, reason: impl ToString) -> Result<T, FieldError> {
-    Err(FieldError::new(field, reason))
-}
-
 impl Genesis {
     /// Reads and checks a document.
     ///
@@ -76,30 +71,33 @@ impl Genesis {
     ///
     /// Errors: those of [`Genesis::parse`], and [`GenesisError::Io`] if the reader fails.
     pub fn read(reader: impl Read) -> Result<Self, GenesisError> {
-        let (head, accounts) = stream::read(reader)?;
-        Ok(Self::new(shape::read(head, accounts)?)?)
+        Self::read_all(reader).map_err(|faults| faults.into_iter().next().expect("there is a fault"))
+    }
+
+    /// As [`Genesis::read`], but names all faults, at most [`FAULTS_MAX`](crate::FAULTS_MAX): those of the form, or if there
+    /// are none, those of the content.
+    ///
+    /// Errors: the faults, at least one.
+    pub fn read_all(reader: impl Read) -> Result<Self, Vec<GenesisError>> {
+        let all = |faults: Vec<FieldError>| faults.into_iter().map(GenesisError::from).collect::<Vec<_>>();
+        let (parts, faults) = stream::read(reader)?;
+        Self::check(shape::read(parts, faults).map_err(all)?).map_err(all)
     }
 
     /// Checks a document. Cost: computing the first state once.
     ///
-    /// Errors: [`FieldError`] with the path of the invalid field.
+    /// Errors: [`FieldError`] with the path of the first invalid field.
     pub fn new(document: Document) -> Result<Self, FieldError> {
-        if document.initial_height.0 == 0 || document.initial_height.0 > i64::MAX as u64 {
-            return field("initial_height", format!("{} is not a height: use 1", document.initial_height));
-        }
-        if let Err(error) = document.params.check() {
-            let reason = format!("{} is out of range, use {}", error.got, error.range);
-            return field(format!("consensus_params.{}", error.field), reason);
-        }
-        let validators = check_validators(&document.validators, &document.params.staking)?;
-        check_accounts(&document.accounts, &document.validators, document.params.staking.power_unit)?;
-        let first = app_state(&document);
+        Self::check(document).map_err(|faults| faults.into_iter().next().expect("there is a fault"))
+    }
+
+    fn check(document: Document) -> Result<Self, Vec<FieldError>> {
+        let validators = check::document(&document)?;
+        let first = app_state(&document).map_err(|error| check::stake_faults(&document, error))?;
         if let Some(expected) = document.app_hash.filter(|expected| *expected != first.app_hash) {
             let got = first.app_hash;
-            return field(
-                "app_hash",
-                format!("is {expected}, but app_state hashes to {got}: correct one or leave app_hash empty"),
-            );
+            let reason = format!("is {expected}, but app_state hashes to {got}: correct one or leave app_hash empty");
+            return Err(vec![FieldError::new("app_hash", reason)]);
         }
         Ok(Self { document, validators, app_hash: first.app_hash })
     }
@@ -132,7 +130,7 @@ impl Genesis {
     /// Creates the first state from the document.
     pub fn first_state(&self) -> FirstState {
         let document = &self.document;
-        let state = app_state(document);
+        let state = app_state(document).expect("the document was checked");
         FirstState {
             initial_height: document.initial_height,
             time: document.genesis_time,
@@ -145,41 +143,39 @@ impl Genesis {
 
     /// Returns the document in its file format: indented, with the fields in CometBFT's order.
     pub fn to_json(&self) -> String {
-        let accounts = Accounts { all: &self.document.accounts, order: None, are_named: true };
-        let mut text =
-            serde_json::to_string_pretty(&shape::of(&self.document, accounts)).expect("shapes have text keys");
-        text.push('\n');
-        text
+        let mut text = Vec::new();
+        self.write_json(&mut text).expect("memory takes everything");
+        String::from_utf8(text).expect("JSON is text")
+    }
+
+    /// Writes the document in its file format, one account at a time. `writer` should be buffered.
+    ///
+    /// Errors: those of the writer.
+    pub fn write_json(&self, mut writer: impl Write) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut writer, &self.shape(Form::File))?;
+        writer.write_all(b"\n")
     }
 
     /// Returns the document as a JSON value.
     pub fn to_value(&self) -> Value {
-        let accounts = Accounts { all: &self.document.accounts, order: None, are_named: true };
-        serde_json::to_value(shape::of(&self.document, accounts)).expect("shapes have text keys")
+        serde_json::to_value(self.shape(Form::File)).expect("shapes have text keys")
     }
 
-    /// Returns the hash that identifies the chain: BLAKE3 of the content with all defaults written out. The order of
-    /// validators and accounts and their names do not count.
-    pub fn hash(&self) -> Hash {
-        let document = &self.document;
-        let mut validators = document.validators.clone();
-        validators.sort_by_key(|validator| validator.public_key.address());
-        validators.iter_mut().for_each(|validator| validator.name.clear());
-        let meaning = Document {
-            genesis_time: document.genesis_time,
-            chain_id: document.chain_id.clone(),
-            initial_height: document.initial_height,
-            params: document.params.clone(),
-            validators,
-            app_hash: Some(self.app_hash),
-            accounts: Vec::new(),
+    fn shape(&self, form: Form) -> impl Serialize {
+        let app_hash = match form {
+            Form::File => self.document.app_hash,
+            Form::Meaning => Some(self.app_hash),
         };
-        let order = Some(by_address(&document.accounts));
-        let accounts = Accounts { all: &document.accounts, order, are_named: false };
+        shape::of(&self.document, form, app_hash)
+    }
+
+    /// Returns the hash that identifies the chain: BLAKE3 of the content with all defaults written out. The order of lists
+    /// and names do not count.
+    pub fn hash(&self) -> Hash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"cairn genesis v1");
         let mut writer = BufWriter::with_capacity(HASHED_BYTES, &mut hasher);
-        serde_json::to_writer(&mut writer, &shape::of(&meaning, accounts)).expect("shapes have text keys");
+        serde_json::to_writer(&mut writer, &self.shape(Form::Meaning)).expect("shapes have text keys");
         writer.flush().expect("a hasher takes everything");
         drop(writer);
         Hash(*hasher.finalize().as_bytes())
@@ -189,114 +185,8 @@ impl Genesis {
 /// Buffer size in bytes for hashing the document.
 const HASHED_BYTES: usize = 64 * 1024;
 
-/// Returns the indices of the accounts, sorted by address; equal addresses keep their order.
-fn by_address(accounts: &[GenesisAccount]) -> Vec<u32> {
-    let count = u32::try_from(accounts.len()).expect("a document of 640 MiB has fewer accounts");
-    let mut order: Vec<u32> = (0..count).collect();
-    order.sort_unstable_by_key(|place| (accounts[*place as usize].address, *place));
-    order
-}
-
-fn app_state(document: &Document) -> app::FirstState {
+fn app_state(document: &Document) -> Result<app::FirstState, FirstStateError> {
     let accounts = document.accounts.iter().map(|account| (account.address, account.balance));
-    let validators: Vec<FirstValidator> = document.validators.iter().map(first_validator).collect();
-    app::genesis_writes(&document.params, &validators, accounts).expect("validators and accounts were checked")
-}
-
-fn first_validator(validator: &GenesisValidator) -> FirstValidator {
-    let GenesisValidator { public_key, power, operator, .. } = validator;
-    FirstValidator { public_key: *public_key, power: *power, operator: *operator }
-}
-
-fn check_validators(validators: &[GenesisValidator], staking: &StakingParams) -> Result<ValidatorSet, FieldError> {
-    let max = staking.validators_max;
-    if validators.len() as u64 > max {
-        let reason = format!("{} of them, consensus_params.staking.validators_max allows {max}", validators.len());
-        return field("validators", reason);
-    }
-    let mut total = Power::ZERO;
-    let mut seen = BTreeMap::new();
-    for (index, validator) in validators.iter().enumerate() {
-        let path = format!("validators[{index}]");
-        if validator.power == Power::ZERO {
-            return field(format!("{path}.power"), "is 0: give 1 or more, or leave the validator out");
-        }
-        total = match total.checked_add(validator.power) {
-            Some(total) => total,
-            None => {
-                return field(
-                    format!("{path}.power"),
-                    format!("with it the total power exceeds {POWER_TOTAL_MAX}: give less"),
-                );
-            }
-        };
-        if let Some(first) = seen.insert(validator.public_key.address(), index) {
-            return field(format!("{path}.pub_key"), format!("is also the key of validators[{first}]: leave one out"));
-        }
-    }
-    check_operators(validators)?;
-    let all = validators.iter().map(|validator| (validator.public_key, validator.power)).collect();
-    ValidatorSet::new(all).or_else(|error| match error {
-        ValidatorSetError::Empty => field("validators", "there is none: a chain needs at least one"),
-        other => field("validators", other),
-    })
-}
-
-/// Checks that each operator is that of one validator. Without one, it is the address of the consensus key.
-fn check_operators(validators: &[GenesisValidator]) -> Result<(), FieldError> {
-    let mut seen = BTreeMap::new();
-    for (index, validator) in validators.iter().enumerate() {
-        let operator = validator.operator.unwrap_or_else(|| validator.public_key.address());
-        let path = format!("validators[{index}].operator");
-        if operator == Address::default() {
-            return field(path, "this address can belong to no key: check it, or leave the operator out");
-        }
-        if let Some(first) = seen.insert(operator, index) {
-            return field(path, format!("is also the operator of validators[{first}]: use another account"));
-        }
-    }
-    Ok(())
-}
-
-/// Checks the accounts, and that the supply with the stake of the validators fits into 64 bits.
-fn check_accounts(
-    accounts: &[GenesisAccount],
-    validators: &[GenesisValidator],
-    power_unit: u64,
-) -> Result<(), FieldError> {
-    let path = |index: usize, field: &str| format!("app_state.accounts[{index}].{field}");
-    let mut supply = 0_u64;
-    for (index, validator) in validators.iter().enumerate() {
-        let stake = validator.power.0.checked_mul(power_unit);
-        supply = match stake.and_then(|stake| supply.checked_add(stake)) {
-            Some(supply) => supply,
-            None => {
-                let reason = format!(
-                    "with it the stake exceeds {}: give less, or a smaller consensus_params.staking.power_unit",
-                    u64::MAX
-                );
-                return field(format!("validators[{index}].power"), reason);
-            }
-        };
-    }
-    for (index, account) in accounts.iter().enumerate() {
-        if account.address == Address::default() {
-            return field(path(index, "address"), "this address can belong to no key: check it");
-        }
-        supply = match supply.checked_add(account.balance) {
-            Some(supply) => supply,
-            None => {
-                return field(path(index, "balance"), format!("with it the supply exceeds {}: give less", u64::MAX));
-            }
-        };
-    }
-    let order = by_address(accounts);
-    let same = |pair: &&[u32]| accounts[pair[0] as usize].address == accounts[pair[1] as usize].address;
-    match order.windows(2).find(same) {
-        Some(pair) => {
-            let reason = format!("is also the address of app_state.accounts[{}]: leave one out", pair[0]);
-            field(path(pair[1] as usize, "address"), reason)
-        }
-        None => Ok(()),
-    }
+    let validators: Vec<FirstValidator> = document.validators.iter().map(GenesisValidator::first).collect();
+    app::first_state(&document.params, &validators, accounts, &document.stake)
 }

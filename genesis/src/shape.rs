@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use app::{FirstDelegation, FirstTerms};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use types::{
     Address, BlockParams, ChainId, EvidenceParams, Hash, Height, KeyType, Params, Power, ProposalParams, StakingParams,
     Synchrony, Time, Timeouts,
@@ -11,7 +12,10 @@ use types::{
 
 use crate::{
     document::{self, Document, GenesisAccount, GenesisValidator},
+    faults::Faults,
     json::{self, FieldError, KeyShape, Text, number, text},
+    stake::{DelegationShape, TermsShape},
+    stream::Parts,
 };
 
 /// The document. Its accounts `A` are read and written one at a time, apart from it.
@@ -97,26 +101,116 @@ impl TryFrom<ValidatorShape> for GenesisValidator {
 
 #[derive(Serialize)]
 struct AppStateShape<'a> {
-    accounts: Accounts<'a>,
+    accounts: Listed<'a, GenesisAccount>,
+    #[serde(skip_serializing_if = "Listed::is_empty")]
+    validators: Listed<'a, FirstTerms>,
+    #[serde(skip_serializing_if = "Listed::is_empty")]
+    delegations: Listed<'a, FirstDelegation>,
+    #[serde(skip_serializing_if = "Amount::is_zero")]
+    community_pool: Amount,
+    #[serde(skip_serializing_if = "Amount::is_zero")]
+    fee_pool: Amount,
 }
 
-/// Accounts that are serialized one at a time.
-pub(crate) struct Accounts<'a> {
-    pub all: &'a [GenesisAccount],
-    /// Indices of the accounts in output order; `None`: the order of `all`.
-    pub order: Option<Vec<u32>>,
-    /// True if the names of the accounts are part of the output.
-    pub are_named: bool,
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Amount(#[serde(with = "number")] u64);
+
+impl Amount {
+    fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
 }
 
-impl Serialize for Accounts<'_> {
+/// Which form of the document is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// That of the file: lists are in the order of the document.
+    File,
+    /// That of its meaning: lists are in the order of their keys, and without names.
+    Meaning,
+}
+
+/// A list of `app_state`, whose elements are serialized one at a time.
+struct Listed<'a, T> {
+    all: &'a [T],
+    /// Places of the elements in the order in which they are written; `None`: that of `all`.
+    order: Option<Vec<u32>>,
+    form: Form,
+}
+
+/// An element of such a list.
+trait Element {
+    /// What orders the elements.
+    type Key: Ord;
+    type Shape: Serialize;
+
+    fn key(&self) -> Self::Key;
+    fn shape(&self, form: Form) -> Self::Shape;
+}
+
+impl<'a, T: Element> Listed<'a, T> {
+    fn new(all: &'a [T], form: Form) -> Self {
+        Self { all, order: (form == Form::Meaning).then(|| in_order(all, T::key)), form }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+}
+
+impl<T: Element> Serialize for Listed<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let account = |index: usize| {
-            let account = &self.all[self.order.as_ref().map_or(index, |order| order[index] as usize)];
-            let name = if self.are_named { account.name.clone() } else { String::new() };
-            GenesisAccount { name, ..*account }
-        };
-        serializer.collect_seq((0..self.all.len()).map(account))
+        let place = |index: usize| self.order.as_ref().map_or(index, |order| order[index] as usize);
+        serializer.collect_seq((0..self.all.len()).map(|index| self.all[place(index)].shape(self.form)))
+    }
+}
+
+/// Returns the places of the elements of a list, sorted by a key; equal keys keep their order.
+pub(crate) fn in_order<T, K: Ord>(all: &[T], key: impl Fn(&T) -> K) -> Vec<u32> {
+    let count = u32::try_from(all.len()).expect("a document of 640 MiB has fewer elements");
+    let mut order: Vec<u32> = (0..count).collect();
+    order.sort_unstable_by_key(|place| (key(&all[*place as usize]), *place));
+    order
+}
+
+impl Element for GenesisAccount {
+    type Key = Address;
+    type Shape = Self;
+
+    fn key(&self) -> Address {
+        self.address
+    }
+
+    fn shape(&self, form: Form) -> Self {
+        let name = if form == Form::File { self.name.clone() } else { String::new() };
+        Self { name, ..*self }
+    }
+}
+
+impl Element for FirstTerms {
+    type Key = Address;
+    type Shape = TermsShape;
+
+    fn key(&self) -> Address {
+        self.operator
+    }
+
+    fn shape(&self, _: Form) -> TermsShape {
+        self.into()
+    }
+}
+
+impl Element for FirstDelegation {
+    type Key = (Address, Address);
+    type Shape = DelegationShape;
+
+    fn key(&self) -> (Address, Address) {
+        (self.delegator, self.validator)
+    }
+
+    fn shape(&self, _: Form) -> DelegationShape {
+        self.into()
     }
 }
 
@@ -318,6 +412,20 @@ struct StakingShape {
     commission_bps_max: u64,
     #[serde(with = "number")]
     own_stake_min: u64,
+    #[serde(with = "number")]
+    slash_duplicate_vote_bps: u64,
+    #[serde(with = "number")]
+    slash_downtime_bps: u64,
+    #[serde(with = "number")]
+    downtime_window: u64,
+    #[serde(rename = "downtime_ms", with = "millis")]
+    downtime: Duration,
+    #[serde(rename = "jail_ms", with = "millis")]
+    jail: Duration,
+    #[serde(with = "number")]
+    issuance_bps_per_year: u64,
+    #[serde(with = "number")]
+    community_bps: u64,
 }
 
 /// A duration in whole milliseconds.
@@ -354,35 +462,70 @@ pub fn params_json(params: &Params) -> Value {
     serde_json::to_value(ParamsShape::from(params)).expect("shapes have text keys")
 }
 
-/// Returns the document in the form in which it is written, with these accounts.
-pub(crate) fn of<'a>(document: &'a Document, accounts: Accounts<'a>) -> impl Serialize + 'a {
+/// Returns the parameters with the default of one field, which has this path in `consensus_params`; `None` if there is no such
+/// field.
+pub(crate) fn with_default(params: &Params, field: &str) -> Option<Params> {
+    let mut value = params_json(params);
+    let (above, name) = field.rsplit_once('.').unwrap_or(("", field));
+    let parent =
+        above.split('.').filter(|name| !name.is_empty()).try_fold(&mut value, |value, name| value.get_mut(name));
+    parent?.as_object_mut()?.remove(name)?;
+    json::read::<ParamsShape>(&value).ok().map(Params::from)
+}
+
+/// Returns the document in the form in which it is written. `app_hash` is the required hash of the first state.
+pub(crate) fn of(document: &Document, form: Form, app_hash: Option<Hash>) -> impl Serialize {
+    let Document { stake, .. } = document;
+    let mut validators: Vec<&GenesisValidator> = document.validators.iter().collect();
+    if form == Form::Meaning {
+        validators.sort_by_key(|validator| validator.public_key.address());
+    }
+    let validator = |validator: &GenesisValidator| match (ValidatorShape::from(validator), form) {
+        (shape, Form::File) => shape,
+        (shape, Form::Meaning) => ValidatorShape { name: String::new(), ..shape },
+    };
     DocumentShape {
         genesis_time: document.genesis_time,
         chain_id: document.chain_id.clone(),
         initial_height: document.initial_height.0,
         consensus_params: ParamsShape::from(&document.params),
-        validators: document.validators.iter().map(ValidatorShape::from).collect(),
-        app_hash: document.app_hash,
-        app_state: AppStateShape { accounts },
+        validators: validators.into_iter().map(validator).collect(),
+        app_hash,
+        app_state: AppStateShape {
+            accounts: Listed::new(&document.accounts, form),
+            validators: Listed::new(&stake.terms, form),
+            delegations: Listed::new(&stake.delegations, form),
+            community_pool: Amount(stake.community),
+            fee_pool: Amount(stake.fee_pool),
+        },
     }
 }
 
-/// Creates a document from its fields except `app_state`, and its accounts.
+/// Creates a document from its parts. `faults` are those of the lists in `app_state`.
 ///
-/// Errors: [`FieldError`] with the path of the invalid field.
-pub(crate) fn read(head: Map<String, Value>, accounts: Vec<GenesisAccount>) -> Result<Document, FieldError> {
-    let head = Value::Object(head);
-    let shape: DocumentShape<()> = json::read(&head)?;
-    let validator = |(index, shape): (usize, ValidatorShape)| {
-        GenesisValidator::try_from(shape).map_err(|error| error.within(&format!("validators[{index}]")))
+/// Errors: all faults of the form, each with the path of the invalid field.
+pub(crate) fn read(parts: Parts, mut faults: Faults) -> Result<Document, Vec<FieldError>> {
+    let Parts { mut head, accounts, stake } = parts;
+    let list = match head.get_mut("validators") {
+        Some(Value::Array(list)) => std::mem::take(list),
+        _ => Vec::new(), // a fault of the document
     };
+    let shape: Option<DocumentShape<()>> = faults.read(Value::Object(head), "");
+    let mut validators = Vec::new();
+    for (index, value) in list.into_iter().enumerate() {
+        let path = format!("validators[{index}]");
+        let Some(shape) = faults.read::<ValidatorShape>(value, &path) else { continue };
+        validators.extend(GenesisValidator::try_from(shape).map_err(|fault| faults.push(fault.within(&path))));
+    }
+    let shape = faults.none_in(shape)?.expect("all was read, as there is no fault");
     Ok(Document {
         genesis_time: shape.genesis_time,
         chain_id: shape.chain_id,
         initial_height: Height(shape.initial_height),
         params: shape.consensus_params.into(),
-        validators: shape.validators.into_iter().enumerate().map(validator).collect::<Result<_, _>>()?,
+        validators,
         app_hash: shape.app_hash,
         accounts,
+        stake,
     })
 }

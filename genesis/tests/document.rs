@@ -1,10 +1,12 @@
 //! Proves the format of the genesis document: golden bytes, an error for every mistake, round trips.
 #![allow(missing_docs)]
 
+use std::collections::BTreeMap;
+
 use genesis::{Document, Genesis, GenesisAccount, GenesisError, GenesisValidator};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use types::{Address, ChainId, ConsensusSecretKey, Height, KeyType, Params, Power, SecretKey, Time};
+use types::{Address, ChainId, ConsensusSecretKey, Height, KeyType, ParamField, Params, Power, SecretKey, Time};
 
 const GOLDEN: &str = include_str!("golden_genesis.json");
 
@@ -30,6 +32,7 @@ fn document() -> Document {
         params: Params::default(),
         validators: vec![validator(1, 10), GenesisValidator { operator, ..validator(2, 30) }, validator(3, 20)],
         app_hash: None,
+        stake: genesis::FirstStake::default(),
         accounts: vec![account(11, 1_000_000_000, "alice"), account(12, 5, "")],
     }
 }
@@ -38,8 +41,8 @@ fn document() -> Document {
 fn golden_document() {
     let genesis = Genesis::new(document()).unwrap();
     assert_eq!(genesis.to_json(), GOLDEN);
-    assert_eq!(genesis.app_hash().to_string(), "1DC85FECFADAB66A8455389F04731F8E3EC1475EEDA689117413B9D61C27052C");
-    assert_eq!(genesis.hash().to_string(), "286AED060277773E8CA9263648839654F2C35400372351E98781D0E870345147");
+    assert_eq!(genesis.app_hash().to_string(), "D11F8A2B6032D33ED1EB25C356942A1F0A22B541EC0168E8BD487E4BB41F5B24");
+    assert_eq!(genesis.hash().to_string(), "6DA53783EA4C787C9A6ED45C68709D9F093B4638E7C56A6B10F5F520896CEDCA");
     assert_eq!(Genesis::parse(GOLDEN.as_bytes()), Ok(genesis));
 }
 
@@ -96,7 +99,7 @@ fn the_first_state_is_what_the_document_says() {
             total: 1_060_000_005,
             fee_pool: 0,
             deposits: 0,
-            stake: app::Pools { bonded: 60_000_000, unbonding: 0 },
+            stake: app::Pools { bonded: 60_000_000, ..app::Pools::default() },
         }
     );
 }
@@ -124,6 +127,28 @@ fn the_genesis_hash_covers_the_meaning_not_the_text() {
         change(&mut changed);
         assert_ne!(hash(changed), same);
     }
+}
+
+/// Appends the leaves of an object: their names, with dots, and their values.
+fn leaves(value: &Value, path: &str, all: &mut BTreeMap<String, String>) {
+    let Value::Object(fields) = value else { return };
+    for (name, field) in fields {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match field {
+            Value::String(number) => drop(all.insert(path, number.clone())),
+            _ => leaves(field, &path, all),
+        }
+    }
+}
+
+#[test]
+fn proposals_name_each_parameter_as_the_document_does() {
+    let params = Params::default();
+    let mut shown = BTreeMap::new();
+    leaves(&genesis::params_json(&params), "", &mut shown);
+    shown.remove("abci.vote_extensions_enable_height");
+    let named = |field: &ParamField| (field.name.to_owned(), field.value(&params).to_string());
+    assert_eq!(ParamField::ALL.iter().map(named).collect::<BTreeMap<_, _>>(), shown);
 }
 
 #[test]
@@ -386,6 +411,7 @@ fn any_document() -> impl Strategy<Value = Document> {
             params: Params { fee_min, ..Params::default() },
             validators: validators.into_iter().map(|(seed, power)| validator(seed, power)).collect(),
             app_hash: None,
+            stake: genesis::FirstStake::default(),
             accounts: accounts.into_iter().map(|(seed, balance)| account(seed, balance, &name)).collect(),
         },
     )

@@ -108,8 +108,9 @@ impl RevertFile {
             ProposalState::Closed { height, ending: Ending::Executed, tally } if height == after.height => tally,
             _ => return Err(no_record()),
         };
+        let revert = &proposal.revert().ok_or_else(no_record)?.revert;
         let names: Vec<_> = proposal.names().collect();
-        let is_target = self.before.header.height == proposal.revert().target.next()
+        let is_target = self.before.header.height == revert.target.next()
             && self.before.header.chain_id == self.after.header.chain_id;
         if names.len() != self.namespaces.len() || !is_target {
             return Err(ProofFileError::Scope);

@@ -108,7 +108,13 @@ impl Node {
     /// Commits a block of these transactions and returns the number of those that failed.
     fn commit(&mut self, txs: &[VerifiedTx]) -> usize {
         let height = self.app.height().next();
-        let context = BlockContext { height, time: self.now, proposer: Address([1; 20]), misbehavior: Vec::new() };
+        let context = BlockContext {
+            height,
+            time: self.now,
+            proposer: Address([1; 20]),
+            misbehavior: Vec::new(),
+            absent: Vec::new(),
+        };
         let outcome = self.app.execute(&self.rows, &context, txs);
         store(&mut self.rows, &outcome.writes);
         self.app.commit(outcome.update);
@@ -516,6 +522,7 @@ fn check(node: &Node, committed: &[TxId]) -> Result<(), TestCaseError> {
         time: node.now,
         proposer: Address([1; 20]),
         misbehavior: Vec::new(),
+        absent: Vec::new(),
     };
     let results = node.app.execute(&node.rows, &context, &reaped).results;
     prop_assert!(results.txs.iter().all(|result| result.code == 0), "{:?}", results.txs);

@@ -33,8 +33,8 @@ use cpu::{cpu, thread_cpu};
 use random::Random;
 use storage::{CommitBatch, Genesis, GenesisBatch, RocksKv, Store};
 use types::{
-    Address, Block, ChainId, Commit, Header, Height, History, KvOp, Msg, NsOwner, Params, Power, ProposalKind, Propose,
-    Reader, Revert, RevertScope, Round, SecretKey, Time, TxBody, TxOrder, ValidatorSet, VerifiedTx, Wire, pb,
+    Address, Block, ChainId, Choice, Commit, Header, Height, History, KvOp, Msg, NsOwner, Params, Power, ProposalKind,
+    Propose, Reader, Revert, RevertScope, Round, SecretKey, Time, TxBody, TxOrder, ValidatorSet, VerifiedTx, Wire, pb,
 };
 
 /// Operations of one transaction.
@@ -111,7 +111,8 @@ impl Chain {
         let mut nonces = [0; 4];
         let create =
             Msg::NsCreate { ns: "bench".into(), owner: NsOwner::Shared, quota_keys: 1 << 40, quota_bytes: 1 << 50 };
-        let context = BlockContext { height: Height(1), time, proposer: account(0), misbehavior: Vec::new() };
+        let context =
+            BlockContext { height: Height(1), time, proposer: account(0), misbehavior: Vec::new(), absent: Vec::new() };
         let outcome = app.execute(&rows, &context, &[tx(&mut nonces, 3, create)]);
         rows.extend(outcome.writes.0.into_iter().filter_map(|(row, value)| Some((row, value?))));
         count_keys(&mut rows, keys);
@@ -158,7 +159,8 @@ impl Chain {
             evidence_hash: Block::evidence_hash(&[]),
             proposer: self.validators.proposer().address(),
         };
-        let context = BlockContext { height, time, proposer: header.proposer, misbehavior: Vec::new() };
+        let context =
+            BlockContext { height, time, proposer: header.proposer, misbehavior: Vec::new(), absent: Vec::new() };
         let block = Block { header, txs: bytes, evidence: Vec::new(), last_commit: None };
         let parts = block.part_set();
         let (block_id, block_bytes) = (block.id(&parts), block.encode());
@@ -293,7 +295,7 @@ fn reverts(chain: &mut Chain, keys: u64, changed: u64) -> [f64; 2] {
     for run in 0..RUNS {
         let propose = chain.change(keys, changed);
         let idle = chain.took.map(|took| ms(took.cpu));
-        let ProposalKind::Revert(Revert { target, .. }) = &propose.kind;
+        let ProposalKind::Revert(Revert { target, .. }) = &propose.kind else { unreachable!("it proposes reverts") };
         let (target, bytes) = (*target, propose.encode());
         let (shown, preview) = timed(|| previewed(&chain.store, &bytes));
         assert_eq!((shown.keys, shown.refusals.len()), (changed, 0), "{:?}", shown.refusals);
@@ -302,7 +304,7 @@ fn reverts(chain: &mut Chain, keys: u64, changed: u64) -> [f64; 2] {
         chain.block(&[propose]);
         let proposed = ms(chain.took[0].cpu);
         chain.proposals += 1;
-        let vote = chain.tx(2, Msg::Vote { id: chain.proposals, yes: true });
+        let vote = chain.tx(2, Msg::Vote { id: chain.proposals, choice: Choice::Yes });
         assert_eq!(chain.block(&[vote]), ["revert.scheduled"]);
         assert_eq!(chain.block(&[]), ["revert.executed"]);
         let wall = ms(chain.took[0].wall + chain.took[1].wall);

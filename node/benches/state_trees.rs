@@ -204,7 +204,8 @@ impl Net<'_> {
         self.nonce += 1;
         let height = self.chain.height.next();
         let time = Time::from_unix_millis(1_700_000_000_000 + height.0);
-        let context = BlockContext { height, time, proposer: Address([1; 20]), misbehavior: Vec::new() };
+        let context =
+            BlockContext { height, time, proposer: Address([1; 20]), misbehavior: Vec::new(), absent: Vec::new() };
         let (begun, cpu_begun) = (Instant::now(), thread_cpu());
         let reader = self.store.reader().expect("it has a state");
         let outcome = self.app.read().execute(&reader, &context, &txs);

@@ -18,6 +18,7 @@ mod setting;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+use app::Upgrades;
 use replica::HaltAt;
 
 pub use check::listen_address;
@@ -229,6 +230,8 @@ pub struct Config {
     pub instrumentation: Instrumentation,
     /// Where the node stops. It is of one start, so it has flags of `cairn start` and no setting.
     pub halt: HaltAt,
+    /// The upgrades of this program.
+    pub upgrades: Upgrades,
     /// The sources of the settings that are not defaults.
     origins: BTreeMap<String, Origin>,
     /// Names of `CAIRN_` variables that were ignored, because a container platform sets them for a service of that
@@ -257,7 +260,17 @@ impl Config {
         self.path(&self.base.priv_validator_key_file)
     }
 
-    /// Returns the path of the file that records what the validator's key signed last.
+    /// Returns the path of the key that will replace the validator's, beside it.
+    pub fn next_validator_key_file(&self) -> PathBuf {
+        self.priv_validator_key_file().with_file_name("next_validator_key.json")
+    }
+
+    /// Returns the path of the key that the validator had before, beside its key.
+    pub fn old_validator_key_file(&self) -> PathBuf {
+        self.priv_validator_key_file().with_file_name("old_validator_key.json")
+    }
+
+    /// Returns the path of the file that records what the validator's keys signed last.
     pub fn priv_validator_state_file(&self) -> PathBuf {
         self.path(&self.base.priv_validator_state_file)
     }

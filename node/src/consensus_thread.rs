@@ -14,16 +14,18 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
+    path::PathBuf,
     sync::{Arc, mpsc::SyncSender},
     time::{Duration, Instant},
 };
 
+use app::UpgradeStop;
 use mempool::SharedPool;
 use p2p::{Bytes, Channel, Network, NodeId, RequestError};
-use replica::{Committed, Input, Output, Replica, Status, Timer};
+use replica::{Committed, Halt, Input, Output, Replica, Status, Timer};
 use rpc::Happened;
 use storage::RocksKv;
-use types::{Address, PeerMessage, PeerRequest, Wire};
+use types::{PeerMessage, PeerRequest, Power, ValidatorUpdate, Wire};
 
 use crate::{
     board::Board,
@@ -35,7 +37,9 @@ use crate::{
     os,
     penalty::penalize,
     progress::Progress,
+    signing::NewKeys,
     stop::Stopper,
+    upgrade_info,
     verify_pool::VerifyPool,
 };
 
@@ -59,12 +63,14 @@ pub struct ConsensusThread {
     pub pruner: SyncSender<()>,
     /// Wakes the thread that stores the hashes of trees; the channel is full while it is awake already.
     pub trees: SyncSender<()>,
-    /// Address with which this node signs; `None` when it has no validator key.
-    pub us: Option<Address>,
+    /// The files of this node's consensus keys, of which a new one may come.
+    pub new_keys: NewKeys,
     /// Log lines about the progress of consensus.
     pub progress: Progress,
     /// Stops the node after its last height.
     pub stopper: Stopper,
+    /// Folder for the file about the upgrade for which the node stops.
+    pub data_dir: PathBuf,
 }
 
 impl ConsensusThread {
@@ -166,15 +172,22 @@ impl Turns {
                 );
                 self.thread.stopper.stop();
             }
-            Output::Halt(why) => return Err(why.into()),
+            Output::Halt(why) => {
+                if let Halt::Upgrade(UpgradeStop::Needed(plan)) = &why {
+                    upgrade_info::write(&thread.data_dir, plan);
+                }
+                return Err(why.into());
+            }
         }
         Ok(())
     }
 
     fn on_committed(&mut self, committed: Arc<Committed>) {
+        let us = self.status.own.map(|own| own.address());
         let thread = &mut self.thread;
-        let interval = thread.progress.on_committed(&committed);
-        thread.metrics.on_committed(&committed, interval, thread.us);
+        thread.hold_new_keys(&committed);
+        let interval = thread.progress.on_committed(&committed, us);
+        thread.metrics.on_committed(&committed, interval, us);
         thread.board.publish_committed(committed);
         let _ = thread.pruner.try_send(()); // full: the pruner is awake already
         let _ = thread.trees.try_send(()); // full: as the pruner
@@ -201,6 +214,16 @@ impl Turns {
 }
 
 impl ConsensusThread {
+    /// Looks for the next key of this node when a key enters the validator set, which signs two heights later.
+    fn hold_new_keys(&mut self, committed: &Committed) {
+        let enters = |update: &ValidatorUpdate| {
+            update.power > Power::ZERO && committed.validators.by_address(&update.public_key.address()).is_none()
+        };
+        if self.replica.signer().is_some() && committed.results.validator_updates.iter().any(enters) {
+            self.new_keys.load().for_each(|key| self.replica.hold(key));
+        }
+    }
+
     fn request_blocks(&self, peer: NodeId, request: u64, blocks: &types::BlockRequest) {
         let pool = self.pool.clone();
         self.network.request_then(NodeId(peer.0), PeerRequest::Blocks(*blocks).encode(), move |reply| match reply {

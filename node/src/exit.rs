@@ -5,16 +5,20 @@
 //! | 0 | stopped as requested | – |
 //! | 1 | a command was refused or found nothing | read the message |
 //! | 2 | the command line is wrong | `cairn help` |
+//! | 20 | the next height needs another program | install the program that the message names |
+//! | 21 | the program is too new for the next height | run the one that the message names until the height of the upgrade |
 //! | 69 | something is in use: a port, the home | stop the other process, or choose another port or home |
 //! | 70 | an invariant is broken | keep the log and the home, report it; the validator is safe while it is stopped |
 //! | 74 | the disk failed, or the store is damaged | check the disk; restart, or restore from a backup |
 //! | 76 | stopped to avoid double signing | do not restart before the second signer is found |
 //! | 78 | the configuration, genesis document or a key file is wrong | correct the file that the message names |
 //!
-//! Supervisors can restart on 70 and 74, and must not on 76.
+//! Supervisors can restart on 70 and 74, and must not on 76. On 20, those that install programs by themselves find the upgrade
+//! in `data/upgrade-info.json`.
 
 use std::{fmt, io, path::Path};
 
+use app::UpgradeStop;
 use client::{ClientError, FieldError};
 use files::FileError;
 use replica::Halt;
@@ -32,6 +36,10 @@ pub enum Code {
     Refused = 1,
     /// The command line is wrong.
     Usage = 2,
+    /// The next height needs another program.
+    Upgrade = 20,
+    /// The program is too new for the next height.
+    TooNew = 21,
     /// A port or the home is in use.
     InUse = 69,
     /// An invariant of the program is broken.
@@ -166,6 +174,8 @@ impl From<Halt> for Failure {
             Halt::AnotherSigner { .. } => Code::DoubleSign,
             Halt::Store(error) => code_of(error),
             Halt::Differs { .. } => Code::Invariant,
+            Halt::Upgrade(UpgradeStop::Early { .. }) => Code::TooNew,
+            Halt::Upgrade(_) => Code::Upgrade,
         };
         Self::new(code, why)
     }
@@ -190,7 +200,9 @@ mod tests {
     #[test]
     fn the_systemd_unit_does_not_restart_after_errors_that_a_restart_cannot_fix() {
         let unit = include_str!("../../scripts/cairn.service");
-        let never = [Code::Usage, Code::DoubleSign, Code::Config].map(|code| (code as u8).to_string()).join(" ");
+        let never = [Code::Usage, Code::Upgrade, Code::TooNew, Code::DoubleSign, Code::Config]
+            .map(|code| (code as u8).to_string())
+            .join(" ");
         assert!(unit.contains(&format!("\nRestartPreventExitStatus={never}\n")), "{unit}");
     }
 

@@ -21,6 +21,7 @@
 //! | [`board`] | the state of the loop that other threads can see |
 //! | `rpc_parts` | the parts of the node as the interfaces that [`rpc`] needs |
 //! | [`metrics`], [`logging`], [`readiness`] | the state of the node that people and programs can see |
+//! | [`upgrade_info`] | the file about an upgrade that needs another program |
 //! | [`exit`] | how the process ends |
 //!
 //! Invariants: **N1** the consensus thread waits only for its inbox, a timer or the disk. **N2** every queue is
@@ -58,4 +59,5 @@ pub mod signing;
 pub mod start;
 pub mod stop;
 pub mod trees;
+pub mod upgrade_info;
 pub mod verify_pool;

@@ -23,7 +23,6 @@ const STALL_PERIOD_MAX: Duration = Duration::from_secs(300);
 /// The state behind the log lines about progress.
 #[derive(Debug)]
 pub struct Progress {
-    us: Option<Address>,
     propose_bound: Duration,
     /// Normal time without a block; `None`: unlimited while no block is needed.
     empty_block_interval: Option<Duration>,
@@ -101,14 +100,12 @@ impl NotKept {
 }
 
 impl Progress {
-    /// Creates the state at the start. `us` is the address with which this node signs; `propose_bound` is the propose
-    /// timeout bound of the next height's parameters.
-    pub fn new(us: Option<Address>, propose_bound: Duration, empty_block_interval: Option<Duration>) -> Self {
+    /// Creates the state at the start. `propose_bound` is the propose timeout bound of the next height's parameters.
+    pub fn new(propose_bound: Duration, empty_block_interval: Option<Duration>) -> Self {
         let (since, stall) = (Instant::now(), Stall::default());
         let (last_block, second, lines, untold, untold_txs) = (None, since, 0, 0, 0);
         let (fetching, not_kept) = (Fetching::default(), NotKept::default());
         Self {
-            us,
             propose_bound,
             empty_block_interval,
             since,
@@ -124,8 +121,8 @@ impl Progress {
         }
     }
 
-    /// Logs a committed height; returns the time since the one before.
-    pub fn on_committed(&mut self, committed: &Committed) -> Option<Duration> {
+    /// Logs a committed height; returns the time since the one before. `us` is the address with which this node signs.
+    pub fn on_committed(&mut self, committed: &Committed, us: Option<Address>) -> Option<Duration> {
         let now = Instant::now();
         let interval = self.last_block.replace(now).map(|last| now - last);
         let height = committed.block.header.height;
@@ -153,7 +150,7 @@ impl Progress {
             self.untold_txs += committed.block.txs.len() as u64;
             return interval;
         }
-        let is_ours = self.us == Some(committed.block.header.proposer);
+        let is_ours = us == Some(committed.block.header.proposer);
         tracing::info!(
             target: "consensus", height = height.0, round = committed.commit.round.0, txs = committed.block.txs.len(),
             bytes = committed.block_bytes, hash = %short(&committed.block_id.hash.to_string()),
@@ -259,7 +256,7 @@ impl Progress {
 }
 
 /// The events that need no validator.
-const OF_PROPOSERS: &[&str] = &["revert.proposed", "revert.cancelled"];
+const OF_PROPOSERS: &[&str] = &["revert.proposed", "revert.cancelled", "proposal.proposed", "proposal.cancelled"];
 
 /// Returns the message of the log about an event of a proposal; `None` for votes, which come one by one, and for other
 /// events.
@@ -275,6 +272,18 @@ fn what_happened(kind: &str) -> Option<&'static str> {
         "revert.rejected" => "the validators rejected a revert",
         "revert.expired" => "the voting on a revert ended without a decision",
         "revert.superseded" => "a revert was closed, because another one returned one of its namespaces",
+        "proposal.proposed" => "an account made a proposal, on which the validators may vote",
+        "proposal.cancelled" => "its proposer withdrew a proposal",
+        "proposal.scheduled" => "the validators passed a proposal, which acts in the next block",
+        "proposal.executed" => "a proposal was executed",
+        "proposal.failed" => "a proposal was not possible any more, and changed nothing",
+        "proposal.rejected" => "the validators rejected a proposal",
+        "proposal.expired" => "the voting on a proposal ended without a decision",
+        "params.changed" => "the validators changed parameters of the chain",
+        "upgrade.planned" => "the validators planned an upgrade: from its height on, the chain needs another program",
+        "upgrade.cancelled" => "the validators cancelled the planned upgrade",
+        "upgrade.applied" => "the chain was upgraded",
+        "community.spent" => "the validators paid from the community pool",
         _ => return None,
     })
 }
@@ -343,7 +352,8 @@ mod tests {
         assert_eq!(details(&event).as_deref(), Some("target=7 keys=2"));
         assert_eq!(details(&Event::new("revert.unfrozen", [("id", "4", true)])), None);
         assert!(what_happened("revert.executed").is_some());
-        for kind in ["revert.vote", "kv.write", "transfer"] {
+        assert!(what_happened("upgrade.planned").is_some());
+        for kind in ["revert.vote", "proposal.vote", "kv.write", "transfer"] {
             assert_eq!(what_happened(kind), None);
         }
     }

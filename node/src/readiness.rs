@@ -10,7 +10,7 @@ use std::{
 use p2p::Network;
 use prometheus::Gauge;
 use replica::{Silence, Status};
-use types::{Address, Height, Power, Round, Step, Time};
+use types::{Height, Power, Round, Step, Time};
 
 use crate::{
     board::Board,
@@ -145,7 +145,6 @@ fn write_skew(f: &mut fmt::Formatter<'_>, seconds: f64) -> fmt::Result {
 pub struct Readiness {
     board: Arc<Board>,
     network: Network,
-    us: Option<Address>,
     clock_skew: Gauge,
     stall_after: Duration,
     /// Normal time without a block; `None`: unlimited while no block is needed.
@@ -154,17 +153,15 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Creates the judge. `us` is the address with which this node signs; `clock_skew` holds the seconds by which this
-    /// clock is ahead of the other validators' clocks.
+    /// Creates the judge. `clock_skew` holds the seconds by which this clock is ahead of the other validators' clocks.
     pub fn new(
         board: Arc<Board>,
         network: Network,
-        us: Option<Address>,
         clock_skew: Gauge,
         stall_after: Duration,
         empty_block_interval: Option<Duration>,
     ) -> Self {
-        Self { board, network, us, clock_skew, stall_after, empty_block_interval, started: Instant::now() }
+        Self { board, network, clock_skew, stall_after, empty_block_interval, started: Instant::now() }
     }
 
     /// Judges whether the node is ready now.
@@ -172,8 +169,7 @@ impl Readiness {
     /// Errors: the first [`Reason`] that applies when it is not ready.
     pub fn ready(&self) -> Result<(), Reason> {
         let since = self.board.last_block().unwrap_or(self.started).elapsed();
-        let rules =
-            Rules { us: self.us, stall_after: self.stall_after, empty_block_interval: self.empty_block_interval };
+        let rules = Rules { stall_after: self.stall_after, empty_block_interval: self.empty_block_interval };
         let (status, in_step) = self.board.status_since();
         let judged = rules.judge(&status, self.network.peer_ids().len(), since, in_step);
         with_clock(judged, self.clock_skew.get())
@@ -195,7 +191,6 @@ fn with_clock(judged: Result<(), Reason>, seconds: f64) -> Result<(), Reason> {
 }
 
 struct Rules {
-    us: Option<Address>,
     stall_after: Duration,
     empty_block_interval: Option<Duration>,
 }
@@ -213,9 +208,9 @@ impl Rules {
             return Err(Reason::WaitsForTime { height: status.height, until });
         }
         let total = status.validators.total_power();
-        let ours = self
-            .us
-            .and_then(|us| status.validators.by_address(&us))
+        let ours = status
+            .own
+            .and_then(|own| status.validators.by_address(&own.address()))
             .map_or(Power::ZERO, |(_, validator)| validator.power);
         if peers == 0 && !ours.is_quorum_of(total) {
             return Err(Reason::NoPeers);
@@ -259,6 +254,7 @@ mod tests {
             height_started: Time::UNIX_EPOCH,
             round_started: Time::UNIX_EPOCH,
             validators: Arc::new(ValidatorSet::new(validators).unwrap()),
+            own: Some(key(0).into()),
             proposal: None,
             locked: None,
             valid: None,
@@ -279,16 +275,15 @@ mod tests {
         }
     }
 
-    fn rules(status: &Status) -> Rules {
-        let us = status.validators.get(0).map(types::Validator::address);
-        Rules { us, stall_after: Duration::from_secs(30), empty_block_interval: Some(Duration::from_secs(1)) }
+    fn rules() -> Rules {
+        Rules { stall_after: Duration::from_secs(30), empty_block_interval: Some(Duration::from_secs(1)) }
     }
 
     #[test]
     fn a_node_is_ready_unless_it_syncs_has_no_peers_or_stalls() {
         let secs = Duration::from_secs;
         let mut status = status(&[1, 1, 1, 1]);
-        let rules = rules(&status);
+        let rules = rules();
         assert_eq!(rules.judge(&status, 3, secs(1), Duration::ZERO), Ok(()));
         assert_eq!(rules.judge(&status, 0, secs(1), Duration::ZERO), Err(Reason::NoPeers));
         assert!(matches!(
@@ -334,7 +329,7 @@ mod tests {
     fn a_validator_that_signs_nothing_is_not_ready_and_says_why() {
         let mut status = status(&[1, 1, 1, 1]);
         status.silence = Some(Silence::SignedAhead { signed: Height(90), tip: Height(7) });
-        let why = rules(&status).judge(&status, 3, Duration::ZERO, Duration::ZERO).unwrap_err().to_string();
+        let why = rules().judge(&status, 3, Duration::ZERO, Duration::ZERO).unwrap_err().to_string();
         assert!(
             why.starts_with("the validator signs nothing: its signing state") && why.contains("height 90"),
             "{why}"
@@ -345,7 +340,7 @@ mod tests {
     fn too_little_power_is_reported_at_once_with_the_missing_validators() {
         let secs = Duration::from_secs;
         let mut status = status(&[1, 1, 1, 1]);
-        let rules = rules(&status);
+        let rules = rules();
         assert_eq!(rules.judge(&status, 3, secs(2), secs(2)), Ok(()), "the proposal is awaited: no votes are due");
         status.step = Step::Prevote;
         assert_eq!(rules.judge(&status, 3, secs(2), Duration::from_millis(500)), Ok(()), "votes may be on their way");
@@ -358,13 +353,13 @@ mod tests {
     #[test]
     fn a_validator_that_can_decide_alone_needs_no_peers() {
         let status = status(&[10]);
-        assert_eq!(rules(&status).judge(&status, 0, Duration::ZERO, Duration::ZERO), Ok(()));
+        assert_eq!(rules().judge(&status, 0, Duration::ZERO, Duration::ZERO), Ok(()));
     }
 
     #[test]
     fn without_empty_blocks_silence_is_normal_until_a_round_fails() {
         let mut status = status(&[1, 1, 1, 1]);
-        let rules = Rules { empty_block_interval: None, ..rules(&status) };
+        let rules = Rules { empty_block_interval: None, ..rules() };
         assert_eq!(rules.judge(&status, 3, Duration::from_secs(9999), Duration::ZERO), Ok(()));
         status.round = Round(2);
         assert!(matches!(

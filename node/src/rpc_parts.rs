@@ -15,7 +15,7 @@ use rpc::{
     clients::Client,
 };
 use storage::{RocksKv, Store};
-use types::{Address, ConsensusPublicKey, TxId};
+use types::{Address, TxId};
 
 use crate::{
     beginning::Beginning, board::Board, clock::time_of, config::Config, inbox::Inbox, intake, metrics::Metrics, os,
@@ -35,25 +35,12 @@ pub(crate) struct NodeHandles<'a> {
     pub readiness: Readiness,
     pub metrics: Arc<Metrics>,
     pub inbox: Arc<Inbox>,
-    pub validator: Option<ConsensusPublicKey>,
 }
 
 /// Builds the context of the RPC from the node's parts.
 pub(crate) fn context(handles: NodeHandles<'_>) -> Context {
-    let NodeHandles {
-        config,
-        genesis,
-        store,
-        app,
-        mempool,
-        submitter,
-        network,
-        board,
-        readiness,
-        metrics,
-        inbox,
-        validator,
-    } = handles;
+    let NodeHandles { config, genesis, store, app, mempool, submitter, network, board, readiness, metrics, inbox } =
+        handles;
     let settings = &config.rpc;
     let identity = Identity {
         node_id: network.id().to_string(),
@@ -63,7 +50,6 @@ pub(crate) fn context(handles: NodeHandles<'_>) -> Context {
             external => external.to_owned(),
         },
         rpc_address: settings.laddr.clone(),
-        validator,
     };
     let limits = Limits {
         open_connections_max: settings.max_open_connections,

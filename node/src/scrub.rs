@@ -183,6 +183,7 @@ mod tests {
                 operator: None,
             }],
             app_hash: None,
+            stake: genesis::FirstStake::default(),
             accounts: (2..50).map(account).collect(),
         });
         let store = Store::open(MemDisk::new().open(), &chain).unwrap();

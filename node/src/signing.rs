@@ -1,4 +1,4 @@
-//! Loads and records what this node's key has signed.
+//! Loads this node's consensus keys, and records what they have signed.
 //!
 //! The last signed place is in the store's hard state, and also in `priv_validator_state.json`, in CometBFT's format.
 //! With the file, a database that is damaged, moved away or restored from an older copy cannot lead to double signing.
@@ -14,6 +14,17 @@
 //! a checksum, so that a mixture of old and new bytes is detected even if it parses. The file is written after the
 //! store's sync, so it is never ahead of the store, unless the store is an older copy. The replica decides what follows
 //! from that at the start (`replica/src/guard.rs`).
+//!
+//! A validator that replaces its consensus key has two key files for a while:
+//!
+//! | file in `config/` | content |
+//! |---|---|
+//! | `priv_validator_key.json` | the key of the validator |
+//! | `next_validator_key.json` | the key that will replace it, or has replaced it: both sign, each at the heights whose set has it |
+//! | `old_validator_key.json` | the key that it had before; it signs nothing, but the signing state may still be of it |
+//!
+//! All of them share one signing state. The next key is read at the start, and when a key enters the validator set, so that
+//! a running node needs no restart.
 
 use std::{
     fs::{File, OpenOptions},
@@ -27,29 +38,65 @@ use consensus::Signer;
 use files::{Access, Existing, FileError, ValidatorKey, is_absent, signing_state, write_over};
 use replica::SigningRecord;
 use storage::{RocksKv, Store, StoreError};
-use types::{ChainId, ConsensusPublicKey, HardState, Height, SignState};
+use types::{ChainId, ConsensusPublicKey, ConsensusSecretKey, HardState, Height, SignState};
 
 use crate::{config::Config, exit::Failure};
 
-/// Loads the validator key and its signing state. Returns `None` when there is no key: the node then follows the chain
-/// and signs nothing.
+/// Loads the validator key, the next one if there is one, and their signing state. Returns `None` when there is no key: the
+/// node then follows the chain and signs nothing.
 ///
 /// Errors: a file that cannot be read or is not valid, with its name and field; a signing state of another key.
 pub fn load_signer(config: &Config, store: &Store<RocksKv>) -> Result<Option<Signer>, Failure> {
     let file = config.priv_validator_key_file();
-    if is_absent(&file) {
+    let load = |file: &Path| if is_absent(file) { Ok(None) } else { ValidatorKey::load(file).map(Some) };
+    let keys = [load(&file)?, load(&config.next_validator_key_file())?];
+    let mut keys = keys.into_iter().flatten();
+    let Some(key) = keys.next() else {
         tracing::warn!(target: "main", file = %file.display(), "there is no validator key: this node signs nothing");
         return Ok(None);
-    }
-    let key = ValidatorKey::load(&file)?;
+    };
+    let next = keys.next();
     let state_file = config.priv_validator_state_file();
     let mut state = load_state(&state_file)?;
-    check_owner(&state, &state_file, &key.public_key(), &file)?;
+    let others = [next.clone(), load(&config.old_validator_key_file())?].map(|key| Some(key?.public_key()));
+    check_owner(&state, &state_file, &key.public_key(), others.iter().flatten(), &file)?;
     let floor = store.signing_floor();
     if floor > Height::GENESIS && floor >= state.height {
         state = SignState::sealed(floor);
     }
-    Ok(Some(Signer::new(key.secret, state)))
+    let mut signer = Signer::new(key.secret, state);
+    if let Some(next) = next {
+        tracing::info!(target: "main", address = %next.address(), "there is a next validator key: it signs when the validator set has it");
+        signer.hold(next.secret);
+    }
+    Ok(Some(signer))
+}
+
+/// The files of keys that may have come while the node runs.
+pub struct NewKeys {
+    files: [PathBuf; 2],
+}
+
+impl NewKeys {
+    /// Names the files of this configuration. The next key is first: it may become the validator's between two reads.
+    pub fn of(config: &Config) -> Self {
+        Self { files: [config.next_validator_key_file(), config.priv_validator_key_file()] }
+    }
+
+    /// Loads the keys that are there. One that cannot be read is logged.
+    pub fn load(&self) -> impl Iterator<Item = ConsensusSecretKey> {
+        self.files.iter().filter(|file| !is_absent(file)).filter_map(|file| match ValidatorKey::load(file) {
+            Ok(key) => Some(key.secret),
+            Err(error) => {
+                tracing::error!(
+                    target: "main", %error,
+                    "a validator key cannot be read. If it is the next one, correct the file and start this node again before that \
+                     key is in the validator set"
+                );
+                None
+            }
+        })
+    }
 }
 
 /// Loads the signing state from the file, or from its spare; the default when the file is absent.
@@ -75,9 +122,18 @@ fn load_state(file: &Path) -> Result<SignState, Failure> {
     })
 }
 
-/// Checks that the signature in the state file was made by the key.
-fn check_owner(state: &SignState, state_file: &Path, key: &ConsensusPublicKey, key_file: &Path) -> Result<(), Failure> {
+/// Checks that the signature in the state file was made by the key, or by one of the `others` of the validator.
+fn check_owner<'k>(
+    state: &SignState,
+    state_file: &Path,
+    key: &ConsensusPublicKey,
+    mut others: impl Iterator<Item = &'k ConsensusPublicKey>,
+    key_file: &Path,
+) -> Result<(), Failure> {
     let Some((sign_bytes, signature)) = &state.signed else { return Ok(()) };
+    if others.any(|other| other.verify(sign_bytes, signature).is_ok()) {
+        return Ok(());
+    }
     key.verify(sign_bytes, signature).map_err(|_| {
         Failure::config(format!(
             "{}: signature: it was not made by the key in {}, whose address is {}: this file records what another validator's \
@@ -286,14 +342,18 @@ mod tests {
         let mut signer = Signer::new(theirs.clone(), SignState::default());
         signer.sign_vote(hard_state(1, VoteType::Prevote).votes.remove(0).vote, &ChainId::new("c").unwrap()).unwrap();
         let (state_file, key_file) = (Path::new("data/state.json"), Path::new("config/key.json"));
-        let check = |key: &SecretKey| check_owner(signer.state(), state_file, &key.public_key().into(), key_file);
+        let check_with = |key: &SecretKey, others: &[ConsensusPublicKey]| {
+            check_owner(signer.state(), state_file, &key.public_key().into(), others.iter(), key_file)
+        };
+        let check = |key: &SecretKey| check_with(key, &[]);
         let failure = check(&ours).unwrap_err();
         assert_eq!(failure.code, crate::exit::Code::Config);
         for part in ["data/state.json: signature", "config/key.json", &ours.public_key().address().to_string()] {
             assert!(failure.sentence.contains(part), "{part}: {failure}");
         }
         check(&theirs).unwrap();
-        check_owner(&SignState::sealed(Height(7)), state_file, &ours.public_key().into(), key_file).unwrap();
+        check_with(&ours, &[theirs.public_key().into()]).unwrap();
+        check_owner(&SignState::sealed(Height(7)), state_file, &ours.public_key().into(), [].iter(), key_file).unwrap();
     }
 
     #[test]

@@ -24,7 +24,6 @@ use replica::{LiveApp, Replica, ReplicaError, Status, TreesFrom, Verifier};
 use rpc::http::Handle;
 use storage::{RocksKv, Store};
 use tokio::runtime::Runtime;
-use types::Address;
 
 use crate::{
     admin,
@@ -140,11 +139,9 @@ impl Node {
         let files = share_files(&config);
         let (store, genesis) = open_chain(&config, files.tables)?;
         let signer = signing::load_signer(&config, &store)?;
-        let validator = signer.as_ref().map(|signer| *signer.public_key());
-        let us = validator.map(|key| key.address());
         let metrics = Arc::new(Metrics::new(&config.instrumentation.namespace, genesis.chain_id()));
         let (replica, verifier) = resume(&config, &store, &metrics, signer)?;
-        let propose_bound = show_tip(&store, &metrics, &replica.status(), us)?;
+        let propose_bound = show_tip(&store, &metrics, &replica.status())?;
         let app = replica.app();
 
         let runtime = runtime_of("network", os::prefer_latency)?;
@@ -155,11 +152,11 @@ impl Node {
 
         let parts = Parts::new(&config, store, metrics, network, replica.status(), verifier);
         let (stopper, ended) = Stopper::new();
-        let progress = Progress::new(us, propose_bound, config.consensus.empty_block_interval);
+        let progress = Progress::new(propose_bound, config.consensus.empty_block_interval);
         parts.wake_for_txs();
-        let threads = parts.start_threads(&config, replica, us, progress, &stopper);
+        let threads = parts.start_threads(&config, replica, progress, &stopper);
         runtime.spawn(parts.exchange(&config).pass_events(events, parts.inbox.clone()));
-        let readiness = parts.readiness(&config, us);
+        let readiness = parts.readiness(&config);
         parts.metrics.watch(Snapshot::new(parts.sources(&config, app.clone(), readiness.clone())));
         let mut node = Self {
             config,
@@ -174,7 +171,7 @@ impl Node {
             clients_runtime,
             _lock: lock,
         };
-        if let Err(failure) = node.serve(genesis, app, validator, files) {
+        if let Err(failure) = node.serve(genesis, app, files) {
             let _ = node.stop(); // the first failure is the one to report
             return Err(failure);
         }
@@ -183,13 +180,7 @@ impl Node {
     }
 
     /// Starts the operator's socket, the metrics server and the RPC, as configured.
-    fn serve(
-        &mut self,
-        genesis: Beginning,
-        app: LiveApp,
-        validator: Option<types::ConsensusPublicKey>,
-        files: Files,
-    ) -> Result<(), Failure> {
+    fn serve(&mut self, genesis: Beginning, app: LiveApp, files: Files) -> Result<(), Failure> {
         {
             let _on_runtime = self.runtime.enter();
             admin::serve(&self.config.data_dir(), self.parts.store.clone());
@@ -215,7 +206,6 @@ impl Node {
                 readiness: self.readiness.clone(),
                 metrics: self.parts.metrics.clone(),
                 inbox: self.parts.inbox.clone(),
-                validator,
             });
             let _on_runtime = self.clients_runtime.enter();
             let listener = crate::listen::bind("rpc.laddr", address(&self.config.rpc.laddr))?;
@@ -358,7 +348,6 @@ impl Parts {
         &self,
         config: &Config,
         replica: Replica<RocksKv>,
-        us: Option<Address>,
         progress: Progress,
         stopper: &Stopper,
     ) -> Threads {
@@ -387,9 +376,10 @@ impl Parts {
             metrics: self.metrics.clone(),
             pruner: wake_pruner,
             trees: wake_trees,
-            us,
+            new_keys: signing::NewKeys::of(config),
             progress,
             stopper: stopper.clone(),
+            data_dir: config.data_dir(),
         };
         let end = on_end();
         let consensus = thread::Builder::new().name("consensus".to_owned()).spawn(move || end(consensus.run()));
@@ -424,10 +414,10 @@ impl Parts {
     }
 
     /// Returns the judge of whether the node is ready.
-    fn readiness(&self, config: &Config, us: Option<Address>) -> Readiness {
+    fn readiness(&self, config: &Config) -> Readiness {
         let (stall_after, interval) = (config.instrumentation.stall_after, config.consensus.empty_block_interval);
         let skew = self.metrics.clock_skew();
-        Readiness::new(self.board.clone(), self.network.clone(), us, skew, stall_after, interval)
+        Readiness::new(self.board.clone(), self.network.clone(), skew, stall_after, interval)
     }
 
     /// Returns the parts whose counters are collected at each scrape.
@@ -460,7 +450,7 @@ fn runtime_of(name: &str, on_thread_start: fn()) -> Result<Runtime, Failure> {
 
 /// Logs a warning for each key file that other users of the machine may read or write.
 fn warn_of_open_keys(config: &Config) {
-    for file in [config.node_key_file(), config.priv_validator_key_file()] {
+    for file in [config.node_key_file(), config.priv_validator_key_file(), config.next_validator_key_file()] {
         if files::is_open_to_others(&file) {
             tracing::warn!(
                 target: "main", file = %file.display(),
@@ -488,12 +478,8 @@ fn share_files(config: &Config) -> Files {
 }
 
 /// Sets the metrics to the tip of the chain before the first step; returns the propose timeout bound.
-fn show_tip(
-    store: &Store<RocksKv>,
-    metrics: &Metrics,
-    status: &Status,
-    us: Option<Address>,
-) -> Result<Duration, Failure> {
+fn show_tip(store: &Store<RocksKv>, metrics: &Metrics, status: &Status) -> Result<Duration, Failure> {
+    let us = status.own.map(|own| own.address());
     let tip = store.tip().filter(|tip| tip.block_id.is_some());
     if let Some(tip) = tip {
         // Damaged rows of the tip are reported by the parts that need them.
@@ -574,6 +560,7 @@ fn replica_config(config: &Config) -> replica::Config {
         gossip_interval: config.consensus.gossip_interval,
         sync_timeout: config.blocksync.request_timeout,
         halt: config.halt,
+        upgrades: config.upgrades,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Proves with real processes that each code of a refused transaction or query reaches the client with its name and a
 //! sentence, that the refusal has no effect on the state, and that no code of `cairn explain` lacks such a test. Those of
-//! namespaces are in `namespaces.rs`, and those of proposals in `reverts.rs`.
+//! namespaces are in `namespaces.rs`, and those of proposals in `reverts.rs`, `decisions.rs` and `upgrade.rs`.
 
 mod processes;
 mod source;
@@ -14,7 +14,7 @@ use std::{
 
 use data_encoding::{BASE64, HEXUPPER};
 use files::AccountKey;
-use processes::{Homes, Validator};
+use processes::{Homes, Validator, eventually};
 use serde_json::{Value, json};
 use source::Kind;
 use types::{Address, ChainId, Deadline, Height, KvOp, Msg, NsOwner, SecretKey, TxBody, TxOrder, limits::TX_BYTES_MAX};
@@ -27,10 +27,9 @@ const POOR: u8 = 63;
 const GAS_MAX: u64 = 20;
 
 /// The codes that no test of a real process provokes, without `E_`, each with the reason.
-const NOT_PROVOKED: [(&str, &str); 8] = [
+const NOT_PROVOKED: [(&str, &str); 7] = [
     ("EXPIRY_FULL", "2^20 executed transactions expire in that second: hours of blocks; app/tests/transactions.rs"),
     ("OLD_VALUES", "a block replaces 64 MiB of old values; app/tests/rules/namespaces.rs"),
-    ("CROSSES_BARRIER", "no transaction of this version sets a barrier; app/tests/rules/proposals.rs"),
     ("NO_VALUE", "this version slashes no validator; app/tests/rules/stake.rs"),
     ("JAILED", "this version has no jail that lasts; app/tests/rules/stake.rs"),
     ("TOMBSTONED", "this version slashes no validator; app/tests/rules/stake.rs"),
@@ -110,7 +109,7 @@ impl Test {
     /// Checks that a transaction is refused with a code and a sentence, and that the app hash stays as it is.
     #[track_caller]
     fn refused(&self, bytes: &[u8], code: u64, says: &str) {
-        // An empty block changes nothing, so the hash stays the same whatever the height.
+        // All income is distributed, and an empty block changes nothing: the hash stays the same whatever the height.
         let app_hash = || self.node.post("abci_info", &json!({}))["result"]["response"]["last_block_app_hash"].clone();
         let before = app_hash();
         let (got, log) = self.send(bytes);
@@ -118,10 +117,15 @@ impl Test {
         assert_eq!(app_hash(), before, "{says}");
     }
 
-    /// Executes a transaction.
+    /// Executes a transaction, and waits for the block that distributes its fee.
     fn commit(&self, bytes: &[u8]) {
         let (code, log, _) = self.node.commit(bytes);
         assert_eq!(code, 0, "{log}");
+        eventually("the fee is distributed", || {
+            let supply =
+                self.query("/supply", b"")["value"].as_str().map(|value| BASE64.decode(value.as_bytes()).unwrap());
+            serde_json::from_slice::<Value>(&supply.unwrap()).unwrap()["fee_pool"] == "0"
+        });
     }
 }
 
@@ -192,7 +196,7 @@ fn provoked() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (path, text) in source::files("node/tests") {
         let file = path.rsplit('/').next().unwrap();
-        if !["codes.rs", "namespaces.rs", "reverts.rs", "staking.rs"].contains(&file) {
+        if !["codes.rs", "decisions.rs", "namespaces.rs", "reverts.rs", "staking.rs", "upgrade.rs"].contains(&file) {
             continue;
         }
         for token in source::tokens(&text).iter().filter(|token| token.kind == Kind::Text) {

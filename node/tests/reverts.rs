@@ -10,7 +10,7 @@ use files::AccountKey;
 use processes::{Homes, Validator};
 use serde_json::{Value, json};
 use types::{
-    ChainId, Height, KvOp, Msg, NsOwner, Params, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody,
+    ChainId, Choice, Height, KvOp, Msg, NsOwner, Params, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody,
     TxOrder, Wire,
 };
 
@@ -156,7 +156,7 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     test.refused(ALICE, propose(Revert { dirty_after: Some(Height(good)), ..revert(good) }), 135, "E_DIRTY");
     test.refused(ALICE, propose(Revert { notice: Some(Duration::from_millis(9)), ..revert(good) }), 127, "E_NOTICE");
     test.refused(POOR, propose(revert(good)), 110, "E_DEPOSIT");
-    test.refused(OPERATOR, Msg::Vote { id: 1, yes: true }, 120, "E_UNKNOWN");
+    test.refused(OPERATOR, Msg::Vote { id: 1, choice: Choice::Yes }, 120, "E_UNKNOWN");
 
     test.ok(ALICE, create("big"));
     let write = |key: &str| {
@@ -180,12 +180,12 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     test.ok(ALICE, propose(revert(good)));
     let proposal = test.query("/proposal/1", b"", None);
     assert_eq!((&proposal["state"], &proposal["diff_digest"]), (&json!("voting"), &preview["diff_digest"]));
-    test.refused(ALICE, Msg::Vote { id: 1, yes: true }, 122, "E_NOT_VALIDATOR");
+    test.refused(ALICE, Msg::Vote { id: 1, choice: Choice::Yes }, 122, "E_NOT_VALIDATOR");
     test.refused(OPERATOR, Msg::Cancel { id: 1 }, 123, "E_NOT_PROPOSER");
     test.ok(ALICE, propose(revert(good)));
     test.refused(ALICE, propose(revert(good)), 125, "E_TOO_MANY_OPEN");
     test.ok(ALICE, Msg::Cancel { id: 2 });
-    test.refused(OPERATOR, Msg::Vote { id: 2, yes: true }, 121, "E_CLOSED");
+    test.refused(OPERATOR, Msg::Vote { id: 2, choice: Choice::Yes }, 121, "E_CLOSED");
 
     // The freeze.
     test.ok(OPERATOR, Msg::Freeze { id: 1 });
@@ -197,7 +197,7 @@ fn a_revert_is_decided_and_each_refusal_reaches_the_client() {
     assert_eq!(test.query("/kv/ns/shared/policy", b"", None)["frozen"]["by"], "1");
 
     // The decision.
-    test.ok(OPERATOR, Msg::Vote { id: 1, yes: true });
+    test.ok(OPERATOR, Msg::Vote { id: 1, choice: Choice::Yes });
     let proposal = test.wait_until_closed(1);
     assert_eq!((&proposal["state"], &proposal["votes"][0]["vote"]), (&json!("executed"), &json!("yes")), "{proposal}");
     let executed: u64 = proposal["closed_height"].as_str().unwrap().parse().unwrap();
@@ -315,21 +315,21 @@ fn a_vote_counts_once_and_may_change_until_the_end() {
     let content = |test: &Test| test.query("/kv/root/shared/policy", b"", None)["root"].clone();
     let before = content(&test);
     test.ok(ALICE, propose(revert(good)));
-    test.refused(ALICE, Msg::Vote { id: 1, yes: true }, 122, "E_NOT_VALIDATOR");
+    test.refused(ALICE, Msg::Vote { id: 1, choice: Choice::Yes }, 122, "E_NOT_VALIDATOR");
     test.refused(ALICE, Msg::Freeze { id: 1 }, 122, "E_NOT_VALIDATOR");
     for _ in 0..2 {
-        test.ok(OPERATOR, Msg::Vote { id: 1, yes: true });
+        test.ok(OPERATOR, Msg::Vote { id: 1, choice: Choice::Yes });
         let proposal = test.query("/proposal/1", b"", None);
         assert_eq!((&proposal["yes_power"], &proposal["total_power"]), (&json!("10"), &json!("10")));
         assert_eq!(proposal["votes"].as_array().unwrap().len(), 1, "{proposal}");
     }
     test.refused(ALICE, Msg::Cancel { id: 1 }, 121, "E_CLOSED");
-    test.ok(OPERATOR, Msg::Vote { id: 1, yes: false });
+    test.ok(OPERATOR, Msg::Vote { id: 1, choice: Choice::No });
     let proposal = test.wait_until_closed(1);
     assert_eq!((&proposal["state"], &proposal["code"]), (&json!("failed"), &json!("E_POWER_LOST")), "{proposal}");
     assert_eq!(content(&test), before, "a failed revert changes nothing");
     test.ok(ALICE, put(1, "rules", "its epoch is as before"));
-    for message in [Msg::Vote { id: 1, yes: true }, Msg::Freeze { id: 1 }] {
+    for message in [Msg::Vote { id: 1, choice: Choice::Yes }, Msg::Freeze { id: 1 }] {
         test.refused(OPERATOR, message, 121, "E_CLOSED");
     }
 }
@@ -344,7 +344,7 @@ fn a_revert_that_is_not_possible_any_more_fails_with_its_code() {
     let bad = test.ok(ALICE, put(1, "rules", "never ask"));
     let decided = |test: &mut Test, id, revert| {
         test.ok(ALICE, propose(revert));
-        test.ok(OPERATOR, Msg::Vote { id, yes: true });
+        test.ok(OPERATOR, Msg::Vote { id, choice: Choice::Yes });
         assert_eq!(test.query(&format!("/proposal/{id}"), b"", None)["state"], "scheduled");
     };
     let fails = |test: &Test, id: u64, code: &str| {

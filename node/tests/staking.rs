@@ -10,7 +10,7 @@ use files::AccountKey;
 use processes::{Homes, Validator, eventually, has_signed};
 use serde_json::{Value, json};
 use types::{
-    Address, ChainId, Commission, ConsensusKey, Description, Msg, SecretKey, StakeMsg, TxBody, TxOrder,
+    Address, ChainId, Commission, ConsensusKey, Description, KeyRotate, Msg, SecretKey, StakeMsg, TxBody, TxOrder,
     ValidatorCreate, ValidatorEdit, possession_message,
 };
 
@@ -67,6 +67,16 @@ fn a_fifth_node_joins_by_a_transaction_and_a_validator_leaves_by_one() {
         nodes[0].wait_for_height(height + 1);
         has_signed(&nodes[0], &mine, height)
     });
+
+    // It earns its part of a fee, and keeps the commission.
+    let fee = ["tx", "send", "--from", "alice", "--to", eve.trim(), "--amount", "1", "--fee", "4700000"];
+    succeeds(&[&fee[..], &["--node", &nodes[0].rpc]].concat(), &homes.home(0));
+    let rewards = || succeeds(&["query", "rewards", "eve", "--node", &fifth.rpc], &home);
+    eventually("the fee is distributed", || rewards().lines().count() == 2 && !rewards().trim().ends_with(" 0"));
+    succeeds(&["stake", "withdraw", "--from", "eve", "--node", &fifth.rpc], &home);
+    succeeds(&["stake", "commission", "--from", "eve", "--node", &fifth.rpc], &home);
+    let paid = height_of(&fifth, "staking.rewards_paid.validator EXISTS");
+    assert!(paid < height_of(&fifth, "staking.commission_paid.validator EXISTS"));
 
     // A validator that takes back all of its stake leaves the set.
     let leaver = nodes[3].call("status")["validator_info"]["address"].as_str().unwrap().to_owned();
@@ -192,6 +202,12 @@ fn validator(seed: u8, of: u8) -> ValidatorCreate {
     }
 }
 
+/// Replaces the consensus key of the signer's validator by that of a seed, with a possession that is signed for `of`.
+fn rotate(consensus: u8, of: u8) -> StakeMsg {
+    let possession = key(consensus).sign_message(&possession_message(&chain_id(), &address(of)));
+    StakeMsg::RotateKey(Box::new(KeyRotate { public_key: key(consensus).public_key().into(), possession }))
+}
+
 fn create(validator: ValidatorCreate) -> StakeMsg {
     StakeMsg::Create(Box::new(validator))
 }
@@ -240,11 +256,23 @@ fn each_refusal_of_a_message_about_stake_reaches_the_client_and_changes_nothing(
     chain.ok(BOB, StakeMsg::Redelegate { from: node, to: alice, amount: 5 });
     chain.refused(BOB, StakeMsg::Redelegate { from: alice, to: node, amount: 5 }, 151, "E_TRANSITIVE");
 
+    let withdraw = |validator| StakeMsg::WithdrawRewards { validator };
+    chain.refused(BOB, withdraw(address(BOB)), 146, "E_UNKNOWN_VALIDATOR");
+    chain.refused(ALICE, withdraw(node), 160, "E_NOTHING");
+    chain.refused(BOB, StakeMsg::WithdrawCommission, 122, "E_NOT_VALIDATOR");
+    chain.ok(RICH, withdraw(node));
+
     // An own stake below the minimum is jailed, and comes back when it is above it again.
     chain.ok(ALICE, undelegate(alice, 11));
     chain.refused(ALICE, StakeMsg::Unjail, 144, "E_TOO_LITTLE");
     chain.ok(ALICE, delegate(alice, 1));
     chain.ok(ALICE, StakeMsg::Unjail);
+
+    chain.refused(BOB, rotate(150, BOB), 122, "E_NOT_VALIDATOR");
+    chain.refused(ALICE, rotate(100 + ALICE, ALICE), 141, "E_KEY_IN_USE");
+    chain.refused(ALICE, rotate(150, BOB), 142, "E_BAD_POSSESSION");
+    chain.ok(ALICE, rotate(150, ALICE));
+    chain.refused(ALICE, rotate(151, ALICE), 180, "E_ROTATED");
 
     chain.refused(BOB, StakeMsg::Cancel { validator: node, id: 99, amount: 1 }, 120, "E_UNKNOWN");
     for _ in 0..7 {

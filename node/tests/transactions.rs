@@ -43,7 +43,7 @@ fn the_messages_are_those_of_the_encoding() {
     let shown = page.split("```proto\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let proto = fs::read_to_string(sources().join("types/proto/cairn.proto")).unwrap();
     let messages: Vec<&str> = shown.trim().split("\n\n").collect();
-    assert_eq!(messages.len(), 26);
+    assert_eq!(messages.len(), 35);
     for message in messages {
         assert!(proto.contains(message), "cairn.proto does not have this message:\n{message}");
     }

@@ -73,7 +73,8 @@ impl<K: Kv> World<K> {
         };
         let txs: Vec<VerifiedTx> = messages.into_iter().map(tx).collect();
         let time = Time::from_unix_millis(1_700_000_000_000 + height.0);
-        let context = BlockContext { height, time, proposer: Address([1; 20]), misbehavior: Vec::new() };
+        let context =
+            BlockContext { height, time, proposer: Address([1; 20]), misbehavior: Vec::new(), absent: Vec::new() };
         let reader = self.store.reader()?;
         let outcome = self.app.read().execute(&reader, &context, &txs);
         reader.check()?;

@@ -2,12 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use app::{UpgradeStop, Upgrades};
 use storage::StoreError;
 use thiserror::Error;
 use types::{
-    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, Hash, Height, NodeId, PartSet,
-    PeerMessage, Power, Round, SignState, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate, VerifiedProposal,
-    VerifiedVote,
+    Block, BlockId, BlockRequest, BlockResults, CheckedPart, Commit, CommitError, ConsensusPublicKey, Hash, Height,
+    NodeId, PartSet, PeerMessage, Power, Round, SignState, SignedVote, Step, Time, ValidatorSet, VerifiedCertificate,
+    VerifiedProposal, VerifiedVote,
 };
 
 use crate::{
@@ -223,6 +224,9 @@ pub enum Halt {
         /// Fault of the block on this node.
         reason: String,
     },
+    /// This program may not execute the next height. The connected peers have the last one too, or had time to fetch it.
+    #[error(transparent)]
+    Upgrade(UpgradeStop),
 }
 
 impl From<StoreError> for Halt {
@@ -418,6 +422,8 @@ pub struct Config {
     pub sync_timeout: Duration,
     /// Where the replica stops.
     pub halt: HaltAt,
+    /// The upgrades that this program has.
+    pub upgrades: Upgrades,
 }
 
 /// Where the operator wants the replica to stop: after the first height that has one of the two. It then signs and
@@ -438,6 +444,7 @@ impl Default for Config {
             gossip_interval: Duration::from_secs(1),
             sync_timeout: Duration::from_secs(5),
             halt: HaltAt::default(),
+            upgrades: Upgrades::default(),
         }
     }
 }
@@ -457,6 +464,8 @@ pub struct Status {
     pub round_started: Time,
     /// The validators of the height being decided.
     pub validators: Arc<ValidatorSet>,
+    /// The key with which this node signs at this height if it is one of the validators; `None` for a full node.
+    pub own: Option<ConsensusPublicKey>,
     /// The block proposed in this round, if known.
     pub proposal: Option<BlockId>,
     /// The block that this node is locked on.

@@ -14,11 +14,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use app::BlockContext;
 use storage::{Kv, Store, StoreError, Tip};
 use thiserror::Error;
 use types::{
     Address, Block, BlockError, BlockId, BlockResults, ChainId, Commit, CommitError, Evidence, Hash, Header, Height,
-    Params, Round, SignedVote, Time, ValidatorSet, VerifiedTx,
+    Misbehavior, Params, Round, SignedVote, Time, ValidatorSet, VerifiedTx,
     limits::{BLOCK_TXS_MAX, PART_BYTES},
 };
 
@@ -41,6 +42,9 @@ pub(crate) struct Chain {
     pub last_commit: Option<Commit>,
     /// The app hash in the tip's header; `None` before the first block.
     pub last_app_hash: Option<Hash>,
+    /// True if the tip had no content: no transactions, and no events. It may have changed the state nevertheless, by the
+    /// income of the block before or by a missed height, which is no reason to make a block.
+    pub is_quiet: bool,
     /// The lowest height whose evidence has not expired, for the block after the tip.
     pub evidence_floor: Height,
 }
@@ -64,6 +68,11 @@ pub(crate) enum BlockFault {
     Commit(#[from] CommitError),
 }
 
+/// Returns true if a block had no transactions and no events.
+fn is_quiet(results: &BlockResults) -> bool {
+    results.txs.is_empty() && results.events.is_empty()
+}
+
 impl Chain {
     /// Loads the tip and its rules from the store.
     ///
@@ -81,6 +90,7 @@ impl Chain {
             last_commit: has_block.then(|| store.seen_commit(tip.height)).transpose()?,
             evidence_floor: store.evidence_floor()?,
             last_app_hash: has_block.then(|| Ok::<_, StoreError>(store.header(tip.height)?.app_hash)).transpose()?,
+            is_quiet: has_block && is_quiet(&store.results(tip.height)?),
         })
     }
 
@@ -180,6 +190,15 @@ impl Chain {
         Ok(commit.unverified(validators, known)?)
     }
 
+    /// Returns what the execution of the next block depends on, apart from the state and the transactions. `misbehavior` is
+    /// what its evidence informs the application of.
+    pub fn context_of(&self, block: &Block, misbehavior: Vec<Misbehavior>) -> BlockContext {
+        let Header { height, time, proposer, .. } = block.header;
+        let last = block.last_commit.as_ref().zip(self.last_validators.as_deref());
+        let absent = last.map_or_else(Vec::new, |(commit, validators)| commit.absent(validators));
+        BlockContext { height, time, proposer, misbehavior, absent }
+    }
+
     fn check_header(&self, got: &Header) -> Result<(), BlockFault> {
         fn same<T: PartialEq>(
             field: &'static str,
@@ -232,7 +251,7 @@ impl Chain {
     pub fn advance(
         &mut self,
         tip: Tip,
-        header: &Header,
+        (header, results): (&Header, &BlockResults),
         commit: Commit,
         after: ValidatorSet,
         params: Params,
@@ -244,6 +263,7 @@ impl Chain {
         (self.params, self.evidence_floor) = (params, evidence_floor);
         self.last_commit = Some(commit);
         self.last_app_hash = Some(header.app_hash);
+        self.is_quiet = is_quiet(results);
     }
 
     /// Returns the leading transactions that fit into `bytes_max` bytes of a block. The mempool counts bytes differently;
@@ -292,6 +312,7 @@ pub(crate) mod tests {
             params: Params::default(),
             last_commit: None,
             last_app_hash: None,
+            is_quiet: false,
             evidence_floor: Height(1),
         }
     }
@@ -330,7 +351,7 @@ pub(crate) mod tests {
         let tip = Tip { height: Height(1), block_id: Some(id), time: block.header.time, ..chain.tip };
         let after = chain.validators_after(&BlockResults::default());
         let params = chain.params.clone();
-        chain.advance(tip, &block.header, commit.clone(), after, params, Height(1));
+        chain.advance(tip, (&block.header, &BlockResults::default()), commit.clone(), after, params, Height(1));
         let block = chain.build_block(time(1), Vec::new(), Vec::new(), Some(commit), proposer(&chain));
         (chain, block)
     }

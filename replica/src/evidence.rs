@@ -177,6 +177,8 @@ pub(crate) fn check_place<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Resul
 }
 
 /// Returns a refusal that names the first infraction, if blocks have evidence of all of them.
+///
+/// Errors: those of the store.
 pub fn repeated<K: Kv>(store: &Store<K>, evidence: &Evidence) -> Result<Option<EvidenceRefusal>, StoreError> {
     let mut first = None;
     for infraction @ (height, validator) in evidence.infractions() {

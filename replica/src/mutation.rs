@@ -13,6 +13,8 @@ types::mutations! {
     BelowBase,
     /// Accepts headers that do not name the block before them.
     AnyParent,
+    /// Executes blocks again across an upgrade.
+    CrossUpgrade,
     /// Accepts a last block whose commit does not prove that it was decided.
     AnyCommit,
 

@@ -39,6 +39,7 @@ mod views;
 
 use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
 
+use app::UpgradeStop;
 use consensus::{Engine, Input as EngineInput, driver::Batch};
 use storage::{Kv, Store};
 use types::{BlockId, Moment, PartSet, PeerMessage, Round, Time, TxPool};
@@ -81,6 +82,8 @@ pub struct Replica<K: Kv> {
     catch_up: CatchUp,
     pace: Pace,
     signing: Signing,
+    /// Reason why this program may not execute the height after the tip.
+    upgrade_stop: Option<UpgradeStop>,
     /// Evidence that waits for a block.
     evidence: Waiting,
     shown: Shown,
@@ -181,7 +184,8 @@ impl<K: Kv> Replica<K> {
         let height = self.chain.height();
         (self.pace.last_commit_at, self.pace.height_started) = (now, now);
         self.pace.block_time = self.wall;
-        self.signing.guard.on_start(self.signing.own, &self.chain.validators, self.wall);
+        let own = self.own().map(types::ConsensusPublicKey::address);
+        self.signing.guard.on_start(own, &self.chain.validators, self.wall);
         let said_before = self.signing.restored.as_ref().is_some_and(|hard_state| hard_state.height == height);
         self.pace.start_now = said_before || self.chain.tip.block_id.is_none();
         let after = self.config.gossip_interval;

@@ -7,7 +7,7 @@
 //! Nothing here changes what the network agreed on or what this node has signed. After an interruption at any moment
 //! the same plan continues, and a [`crate::Replica`] refuses the store until then.
 
-use app::{App, BlockContext, BlockTx};
+use app::{App, BlockTx, UpgradeStop, Upgrades};
 use storage::{BlocksAbove, CommitBatch, Head, Kv, Rewind, Store, StoreError, Tip, Undone};
 use thiserror::Error;
 use types::{
@@ -60,6 +60,19 @@ pub enum RewindError {
         /// The lowest height whose state this node keeps.
         lowest: Height,
     },
+    /// The blocks above the height need several programs.
+    #[error(
+        "the chain has the upgrade {name} since height {height}, and one program cannot execute the blocks before and after it again"
+    )]
+    CrossesUpgrade {
+        /// First height with the upgrade.
+        height: Height,
+        /// Name of the upgrade.
+        name: String,
+    },
+    /// This program may not execute the blocks above the height.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeStop),
     /// What the store has for a height is not what the next block says.
     #[error("the {what} after height {height} is {got} in this store, but block {} says {expected}", height.next())]
     NotAgreed {
@@ -168,6 +181,7 @@ pub struct Plan {
     /// interruption.
     pub changed_keys: Option<u64>,
     app: App,
+    upgrades: Upgrades,
 }
 
 /// Result of a rewind.
@@ -182,13 +196,15 @@ pub struct Rewound {
 }
 
 impl Plan {
-    /// Checks a rewind to `to` without writing anything. `progress` receives the names of long steps.
+    /// Checks a rewind to `to` by a program with these upgrades, without writing anything. `progress` receives the names of
+    /// long steps.
     ///
     /// Cost: one scan of the state at `to`, the heads of the blocks above it, and their lists of changed keys.
     ///
     /// Errors: [`RewindError`], each before anything is changed.
     pub fn new<K: Kv>(
         store: &Store<K>,
+        upgrades: Upgrades,
         to: Height,
         blocks: BlocksAbove,
         progress: &mut dyn FnMut(&str),
@@ -231,6 +247,9 @@ impl Plan {
         if !is_resumed && !mutated(Mutation::SkipWindow) {
             check_window(store, to, rows_to)?;
         }
+        if !is_resumed && blocks == BlocksAbove::Kept && !mutated(Mutation::CrossUpgrade) {
+            check_upgrades(store, upgrades, to)?;
+        }
         let mut plan = Self {
             to,
             from,
@@ -240,7 +259,8 @@ impl Plan {
             txs: 0,
             block_bytes: 0,
             changed_keys: None,
-            app,
+            app: app.with_upgrades(upgrades),
+            upgrades,
         };
         progress("the blocks above it");
         plan.read_heads(store, rows_to)?;
@@ -292,8 +312,8 @@ impl Plan {
     /// Carries the plan out; everything is durable when it returns. Calls `progress` with each height to which the store
     /// has come.
     ///
-    /// Errors: `Store` when a read or write fails; `Block` or `Differs` when a block cannot be executed again or gives
-    /// another result. The store is then at the last good height, and the blocks above it still wait.
+    /// Errors: `Store` when a read or write fails; `Block`, `Upgrade` or `Differs` when a block cannot be executed again or
+    /// gives another result. The store is then at the last good height, and the blocks above it still wait.
     pub fn run<K: Kv>(self, store: &Store<K>, progress: &mut dyn FnMut(Height)) -> Result<Rewound, RewindError> {
         if !self.is_resumed {
             if store.unfinished_rewind().is_some_and(|rewind| rewind.blocks == BlocksAbove::Dropped) {
@@ -305,7 +325,7 @@ impl Plan {
             let tip = store.drop_undone(progress)?;
             return Ok(Rewound { tip, replayed: 0, repaired: 0 });
         }
-        let mut replay = Replay::new(store, self.app, self.from)?;
+        let mut replay = Replay::new(store, self.app, self.upgrades, self.from)?;
         let (mut replayed, mut repaired) = (0, 0);
         let end = loop {
             match replay.step() {
@@ -391,6 +411,7 @@ fn check_window<K: Kv>(store: &Store<K>, to: Height, rows_to: Height) -> Result<
         let target = |message: &Msg| match message {
             Msg::Propose(propose) => match &propose.kind {
                 ProposalKind::Revert(revert) => Some(revert.target),
+                ProposalKind::Act(_) => None,
             },
             _ => None,
         };
@@ -400,27 +421,46 @@ fn check_window<K: Kv>(store: &Store<K>, to: Height, rows_to: Height) -> Result<
     Ok(())
 }
 
+/// Checks that a program with these upgrades may execute all blocks above `to` again.
+///
+/// Errors: `CrossesUpgrade` if an upgrade is among them, after the first one; `Upgrade` if the program has not the upgrades of
+/// the state, or has one whose height has not come.
+fn check_upgrades<K: Kv>(store: &Store<K>, upgrades: Upgrades, to: Height) -> Result<(), RewindError> {
+    let reader = store.reader()?;
+    let last = app::last_upgrade(&reader).filter(|last| last.height > to.next());
+    reader.check()?;
+    if let Some(last) = last {
+        return Err(RewindError::CrossesUpgrade { height: last.height, name: last.kind });
+    }
+    let reader = store.reader_at(to)?;
+    let stop = upgrades.check(&reader, to.next());
+    reader.check()?;
+    Ok(stop?)
+}
+
 /// Executes the blocks above the tip that a rewind has kept, one after the other.
 struct Replay<'a, K: Kv> {
     store: &'a Store<K>,
     chain: Chain,
     app: App,
+    upgrades: Upgrades,
     /// The tip before the rewind.
     from: Tip,
 }
 
 impl<'a, K: Kv> Replay<'a, K> {
     /// Begins at the tip of the store, of which `app` is the state.
-    fn new(store: &'a Store<K>, app: App, from: Tip) -> Result<Self, StoreError> {
+    fn new(store: &'a Store<K>, app: App, upgrades: Upgrades, from: Tip) -> Result<Self, StoreError> {
         store.resume_rewind()?;
         let tip = store.tip().ok_or_else(|| StoreError::NoGenesis { place: store.kv().place() })?;
-        Ok(Self { store, chain: Chain::load(store, tip)?, app, from })
+        Ok(Self { store, chain: Chain::load(store, tip)?, app, upgrades, from })
     }
 
     /// Executes and commits the next block; `None` at the former tip. Returns true if the stored rows or results of the
     /// block were others than these.
     ///
-    /// Errors: `Block` if the block is not the one that was decided or is not valid here; `Differs` if it gives another
+    /// Errors: `Block` if the block is not the one that was decided or is not valid here; `Upgrade` if this program may not
+    /// execute it; `Differs` if it gives another
     /// app hash or results hash than the next header names, or at the former tip than it had. Then nothing was written.
     fn step(&mut self) -> Result<Option<bool>, RewindError> {
         let height = self.chain.height();
@@ -431,8 +471,9 @@ impl<'a, K: Kv> Replay<'a, K> {
         let (block, txs) = self.examine(&undone).map_err(|reason| RewindError::Block { height, reason })?;
         let header = &block.header;
         let misbehavior = evidence::misbehavior_in(self.store, &block.evidence)?;
-        let context = BlockContext { height, time: header.time, proposer: header.proposer, misbehavior };
+        let context = self.chain.context_of(&block, misbehavior);
         let reader = self.store.reader()?;
+        self.upgrades.check(&reader, height)?;
         let outcome = self.app.execute(&reader, &context, &txs);
         reader.check()?;
         drop(reader);
@@ -454,7 +495,7 @@ impl<'a, K: Kv> Replay<'a, K> {
             evidence_floor: floor,
         })?;
         self.app.commit(outcome.update);
-        self.chain.advance(tip, header, undone.commit, validators, params, floor);
+        self.chain.advance(tip, (header, &outcome.results), undone.commit, validators, params, floor);
         Ok(Some(!is_as_before && !mutated(Mutation::CallNothingRepaired)))
     }
 

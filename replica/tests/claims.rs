@@ -49,6 +49,7 @@ fn genesis() -> Genesis {
         params: Params::default(),
         validators: vec![validator],
         app_hash: None,
+        stake: genesis::FirstStake::default(),
         accounts: vec![GenesisAccount { address, balance: 1 << 40, name: String::new() }],
     })
     .unwrap()

@@ -68,6 +68,7 @@ impl One {
                 operator: Some(operator),
             }],
             app_hash: None,
+            stake: genesis::FirstStake::default(),
             accounts: vec![GenesisAccount { address: operator, balance: 1_000_000, name: String::new() }],
         })
         .unwrap();

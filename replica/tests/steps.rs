@@ -55,6 +55,7 @@ fn genesis_of(seeds: &[u8]) -> Genesis {
         params: Params::default(),
         validators: seeds.iter().map(validator).collect(),
         app_hash: None,
+        stake: genesis::FirstStake::default(),
         accounts: Vec::new(),
     })
     .unwrap()

@@ -62,6 +62,7 @@ impl One {
             params: Params::default(),
             validators: keys().iter().map(validator).collect(),
             app_hash: None,
+            stake: genesis::FirstStake::default(),
             accounts: Vec::new(),
         })
         .unwrap();

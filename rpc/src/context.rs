@@ -8,7 +8,7 @@ use replica::{Committed, LiveApp, Status, VerifiedEvidence};
 use serde_json::Value;
 use storage::{RocksKv, Store};
 use tokio::sync::broadcast;
-use types::{Address, ChainId, ConsensusPublicKey, Evidence, Time, TxId};
+use types::{Address, ChainId, Evidence, Time, TxId};
 
 use crate::{
     clients::{self, Client},
@@ -123,8 +123,6 @@ pub struct Identity {
     pub listen_address: String,
     /// The address at which clients reach this node.
     pub rpc_address: String,
-    /// The public key of this node's validator, if it has one.
-    pub validator: Option<ConsensusPublicKey>,
 }
 
 /// The bounds on what clients may request: `[rpc]` of the configuration.

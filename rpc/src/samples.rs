@@ -104,6 +104,7 @@ pub fn status() -> Status {
         height_started: Time::from_unix_millis(1),
         round_started: Time::from_unix_millis(2),
         validators: Arc::new(validators()),
+        own: None,
         proposal: Some(some_id(7)),
         locked: None,
         valid: Some(some_id(7)),

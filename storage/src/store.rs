@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Format number of keys and values. A change of either needs a new number.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 
 /// Interval in heights at which a whole validator set is stored, so that reading one takes fewer turns of the rotation.
 pub const VALIDATORS_EVERY: u64 = 64;

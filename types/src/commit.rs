@@ -131,6 +131,16 @@ impl Commit {
         merkle::root(merkle::Hasher::Sha256, &[] as &[Vec<u8>])
     }
 
+    /// Returns the addresses of the validators that signed nothing in the deciding round, in the order of `validators`, which
+    /// is the set of the height. A vote for nil is a signature.
+    pub fn absent(&self, validators: &ValidatorSet) -> Vec<Address> {
+        let entries = self.signatures.iter().zip(validators.iter());
+        entries
+            .filter(|(entry, _)| matches!(entry, CommitSig::Absent))
+            .map(|(_, validator)| validator.address())
+            .collect()
+    }
+
     /// Returns the precommit of the entry at `index`, or `None` if it is absent.
     pub fn vote(&self, index: usize) -> Option<SignedVote> {
         let (block_id, validator, timestamp, signature) = match self.signatures.get(index)? {

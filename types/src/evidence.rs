@@ -82,6 +82,8 @@ pub struct Misbehavior {
     pub power: Power,
     /// Total power of the validator set at that height.
     pub total_power: Power,
+    /// Hash of the evidence.
+    pub evidence: Hash,
 }
 
 /// Reason why evidence proves nothing.
@@ -237,7 +239,7 @@ impl Evidence {
 
     /// Returns what the application is informed of: one misbehavior for each validator that the evidence names.
     pub fn misbehavior(&self) -> Vec<Misbehavior> {
-        let (kind, height, time) = (self.kind(), self.height(), self.time());
+        let (kind, height, time, hash) = (self.kind(), self.height(), self.time(), self.hash());
         match self {
             Self::DuplicateVote(evidence) => vec![Misbehavior {
                 kind,
@@ -246,6 +248,7 @@ impl Evidence {
                 time,
                 power: evidence.validator_power,
                 total_power: evidence.total_power,
+                evidence: hash,
             }],
             Self::LightClientAttack(evidence) => {
                 let named = |validator: &Validator| Misbehavior {
@@ -255,6 +258,7 @@ impl Evidence {
                     time,
                     power: validator.power,
                     total_power: evidence.total_power,
+                    evidence: hash,
                 };
                 evidence.byzantine.iter().map(named).collect()
             }

@@ -27,6 +27,7 @@
 //! a constructor for votes that need no check because this node signed or verified them before. The same holds for
 //! proposals, certificates and transactions.
 
+mod act;
 mod attack;
 mod batch;
 mod bits;
@@ -44,6 +45,7 @@ pub mod limits;
 pub mod merkle;
 mod mutations;
 mod numbers;
+mod param_fields;
 mod params;
 mod parts;
 pub mod pb;
@@ -63,6 +65,7 @@ mod versions;
 mod vote;
 mod wire;
 
+pub use act::{Act, ParamChange, UpgradePlan};
 pub use attack::{AttackError, LightBlock, LightClientAttackEvidence, Signers, TrustedBlock};
 pub use batch::verify_batch;
 pub use bits::BitSet;
@@ -81,8 +84,9 @@ pub use header::{BLOCK_PROTOCOL, Header};
 pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use kv::{KvOp, NsName, NsNameError, NsOwner};
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
+pub use param_fields::{ParamField, ParamsChangeError};
 pub use params::{
-    BlockParams, EvidenceParams, Params, ParamsError, ProposalParams, StakingParams, Synchrony, Timeouts,
+    BPS_MAX, BlockParams, EvidenceParams, Params, ParamsError, ProposalParams, StakingParams, Synchrony, Timeouts,
 };
 pub use parts::{CheckedPart, Part, PartError, PartSet};
 pub use peer::{
@@ -92,14 +96,14 @@ pub use proposal::{Proposal, ProposalError, SignedProposal, VerifiedProposal};
 pub use propose::{ProposalKind, Propose, Revert, RevertScope};
 pub use results::{Attribute, BlockResults, Event, TxResult, results_hash};
 pub use sign_state::SignState;
-pub use stake::{Commission, Description, StakeMsg, ValidatorCreate, ValidatorEdit, possession_message};
+pub use stake::{Commission, Description, KeyRotate, StakeMsg, ValidatorCreate, ValidatorEdit, possession_message};
 pub use state::{
     CompareVisit, History, Now, REVERTIBLE, REVERTIBLE_PART_BYTES, Reader, Replaced, ReplacedVersion, Version,
     WriteSet, split_revertible,
 };
 pub use text::is_plain;
 pub use time::{Deadline, Moment, ParseTimeError, Time};
-pub use tx::{Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
+pub use tx::{Choice, Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
 pub use tx_pool::TxPool;
 pub use validators::{Validator, ValidatorSet, ValidatorSetError, ValidatorUpdate};
 pub use versions::Versions;

@@ -56,6 +56,27 @@ pub const WEBSITE_BYTES_MAX: usize = 140;
 /// Maximum bytes of the further text about a validator.
 pub const DETAILS_BYTES_MAX: usize = 280;
 
+/// Maximum number of heights in the window in which missed heights are counted: their bits take 12.5 KB for a validator.
+pub const DOWNTIME_WINDOW_MAX: u64 = 100_000;
+
+/// Maximum number of parameters that one proposal changes.
+pub const PARAM_CHANGES_MAX: usize = 64;
+
+/// Maximum bytes of the name of a parameter in a proposal.
+pub const PARAM_NAME_BYTES_MAX: usize = 64;
+
+/// Maximum bytes of the name of an upgrade; the minimum is 1.
+pub const UPGRADE_NAME_BYTES_MAX: usize = 64;
+
+/// Maximum bytes of the text of an upgrade that says where its program is.
+pub const UPGRADE_INFO_BYTES_MAX: usize = 1024;
+
+/// Maximum bytes of the title of a proposal that only states something; the minimum is 1.
+pub const STATEMENT_TITLE_BYTES_MAX: usize = 140;
+
+/// Maximum bytes of its body.
+pub const STATEMENT_BODY_BYTES_MAX: usize = 4096;
+
 /// Maximum number of namespaces that one revert returns.
 pub const REVERT_SCOPE_MAX: usize = 32;
 
@@ -136,7 +157,7 @@ pub const SYNC_RESPONSE_BYTES_MAX: usize = BLOCK_BYTES_MAX + 2 * 1024 * 1024;
 pub const CHAIN_ID_CHARS_MAX: usize = 50;
 
 /// Maximum number of events of one transaction or block.
-pub const EVENTS_MAX: usize = 2048;
+pub const EVENTS_MAX: usize = 4096;
 
 /// Number of the latest rounds of a height whose own signed messages are kept. Older messages are of no use, and can
 /// never be signed again, because rounds only grow.
@@ -151,8 +172,13 @@ const _: () = assert!(PART_BYTES + 1024 < PART_MESSAGE_BYTES_MAX);
 const _: () = assert!(TX_BYTES_MAX < TX_BATCH_BYTES_MAX);
 const _: () = assert!(3 * (KV_VALUE_BYTES_MAX + KV_KEY_BYTES_MAX) + 1024 < TX_BYTES_MAX);
 // At most twice that many proposals end in a block, those that it opens included: one event for each, and one for each
-// of its namespaces. Each validator that evidence names has one event.
+// of its namespaces, or one for what it does. Each validator that evidence names has two events, and each that is jailed for
+// downtime; an upgrade has one.
 const _: () = assert!(
-    2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1) + REVERT_SCOPE_MAX + EVIDENCE_NAMED_MAX < EVENTS_MAX
+    2 * PROPOSALS_OPEN_MAX as usize * (REVERT_SCOPE_MAX + 1)
+        + REVERT_SCOPE_MAX
+        + 2 * (EVIDENCE_NAMED_MAX + VALIDATORS_MAX)
+        + 1
+        < EVENTS_MAX
 );
 const _: () = assert!(CERTIFICATE_BYTES_MAX + BLOCK_BYTES_MAX < SYNC_RESPONSE_BYTES_MAX);

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     Hash,
-    limits::{BLOCK_BYTES_MAX, PROPOSAL_STEP_S_MAX, PROPOSALS_OPEN_MAX, VALIDATORS_MAX},
+    limits::{BLOCK_BYTES_MAX, DOWNTIME_WINDOW_MAX, PROPOSAL_STEP_S_MAX, PROPOSALS_OPEN_MAX, VALIDATORS_MAX},
     pb, sha256,
     wire::{DecodeError, Wire},
 };
@@ -58,13 +58,27 @@ pub struct StakingParams {
     pub commission_bps_max: u64,
     /// Minimum stake of an operator behind its own validator.
     pub own_stake_min: u64,
+    /// Share of the stake that a validator loses that signed twice, in hundredths of a percent.
+    pub slash_duplicate_vote_bps: u64,
+    /// Share of the stake that a validator loses that was absent for too long, in hundredths of a percent.
+    pub slash_downtime_bps: u64,
+    /// Number of the latest heights of which a validator may miss half.
+    pub downtime_window: u64,
+    /// Time without a signature after which a validator is absent for too long.
+    pub downtime: Duration,
+    /// Time for which it is in jail then.
+    pub jail: Duration,
+    /// Part of the supply that is issued in a year of block time, in hundredths of a percent. It is income of the validators.
+    pub issuance_bps_per_year: u64,
+    /// Part of all income that goes to the community pool, in hundredths of a percent.
+    pub community_bps: u64,
 }
 
 /// Bounds of proposals to the validators, and of the reverts that they decide. Durations are block time in whole
 /// milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProposalParams {
-    /// Amount that a proposal's author deposits. It is returned, unless more than 1/3 of the power votes no.
+    /// Amount that a proposal's author deposits. It is returned, unless more than 1/3 of the power votes no with veto.
     pub deposit: u64,
     /// Maximum number of open proposals.
     pub open_max: u64,
@@ -157,6 +171,13 @@ impl Default for StakingParams {
             commission_bps_min: 0,
             commission_bps_max: BPS_MAX,
             own_stake_min: 1_000_000,
+            slash_duplicate_vote_bps: 500,
+            slash_downtime_bps: 1,
+            downtime_window: 10_000,
+            downtime: Duration::from_secs(600),
+            jail: Duration::from_secs(600),
+            issuance_bps_per_year: 0,
+            community_bps: 0,
         }
     }
 }
@@ -227,7 +248,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 const TX_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// All of something, in hundredths of a percent.
-const BPS_MAX: u64 = 10_000;
+pub const BPS_MAX: u64 = 10_000;
 
 /// Maximum of [`StakingParams::unbonding`].
 const UNBONDING_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -308,7 +329,14 @@ impl Params {
         millis("staking.unbonding_ms", staking.unbonding, evidence_ms.saturating_add(1), UNBONDING_MAX)?;
         within("staking.commission_bps_max", staking.commission_bps_max, 0, BPS_MAX)?;
         within("staking.commission_bps_min", staking.commission_bps_min, 0, staking.commission_bps_max)?;
-        within("staking.own_stake_min", staking.own_stake_min, 1, u64::MAX >> 1)
+        within("staking.own_stake_min", staking.own_stake_min, 1, u64::MAX >> 1)?;
+        within("staking.slash_duplicate_vote_bps", staking.slash_duplicate_vote_bps, 0, BPS_MAX)?;
+        within("staking.slash_downtime_bps", staking.slash_downtime_bps, 0, BPS_MAX)?;
+        within("staking.downtime_window", staking.downtime_window, 1, DOWNTIME_WINDOW_MAX)?;
+        millis("staking.downtime_ms", staking.downtime, 1, UNBONDING_MAX)?;
+        millis("staking.jail_ms", staking.jail, 1, UNBONDING_MAX)?;
+        within("staking.issuance_bps_per_year", staking.issuance_bps_per_year, 0, BPS_MAX)?;
+        within("staking.community_bps", staking.community_bps, 0, BPS_MAX)
     }
 }
 
@@ -353,6 +381,13 @@ impl Wire for Params {
             commission_bps_min: self.staking.commission_bps_min,
             commission_bps_max: self.staking.commission_bps_max,
             own_stake_min: self.staking.own_stake_min,
+            slash_duplicate_vote_bps: self.staking.slash_duplicate_vote_bps,
+            slash_downtime_bps: self.staking.slash_downtime_bps,
+            downtime_window: self.staking.downtime_window,
+            downtime_ms: ms(self.staking.downtime),
+            jail_ms: ms(self.staking.jail),
+            issuance_bps_per_year: self.staking.issuance_bps_per_year,
+            community_bps: self.staking.community_bps,
         }
     }
 
@@ -399,6 +434,13 @@ impl Wire for Params {
                 commission_bps_min: pb.commission_bps_min,
                 commission_bps_max: pb.commission_bps_max,
                 own_stake_min: pb.own_stake_min,
+                slash_duplicate_vote_bps: pb.slash_duplicate_vote_bps,
+                slash_downtime_bps: pb.slash_downtime_bps,
+                downtime_window: pb.downtime_window,
+                downtime: Duration::from_millis(pb.downtime_ms),
+                jail: Duration::from_millis(pb.jail_ms),
+                issuance_bps_per_year: pb.issuance_bps_per_year,
+                community_bps: pb.community_bps,
             },
         };
         params.check().map_err(|e| DecodeError::field(e.field, e.to_string()))?;
@@ -439,7 +481,7 @@ mod tests {
             assert_eq!(params.check().unwrap_err().field, field);
         }
         type ChangeStaking = fn(&mut Params);
-        let wrong: [(&str, ChangeStaking); 7] = [
+        let wrong: [(&str, ChangeStaking); 15] = [
             ("staking.power_unit", |params| params.staking.power_unit = 0),
             ("staking.validators_max", |params| params.staking.validators_max = 0),
             ("staking.validators_max", |params| params.staking.validators_max = 201),
@@ -449,6 +491,14 @@ mod tests {
                 (params.staking.commission_bps_min, params.staking.commission_bps_max) = (6, 5);
             }),
             ("staking.own_stake_min", |params| params.staking.own_stake_min = 0),
+            ("staking.slash_duplicate_vote_bps", |params| params.staking.slash_duplicate_vote_bps = 10_001),
+            ("staking.slash_downtime_bps", |params| params.staking.slash_downtime_bps = 10_001),
+            ("staking.downtime_window", |params| params.staking.downtime_window = 0),
+            ("staking.downtime_window", |params| params.staking.downtime_window = DOWNTIME_WINDOW_MAX + 1),
+            ("staking.downtime_ms", |params| params.staking.downtime = Duration::ZERO),
+            ("staking.jail_ms", |params| params.staking.jail = Duration::from_nanos(1)),
+            ("staking.issuance_bps_per_year", |params| params.staking.issuance_bps_per_year = 10_001),
+            ("staking.community_bps", |params| params.staking.community_bps = 10_001),
         ];
         for (field, change) in wrong {
             let mut params = Params::default();

@@ -7,10 +7,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Hash, Height,
+    Act, Hash, Height, UpgradePlan,
     limits::{PROPOSAL_REASON_BYTES_MAX, PROPOSAL_URI_BYTES_MAX, REVERT_SCOPE_MAX, TX_BYTES_MAX},
     pb,
-    text::is_plain,
+    text::plain,
     wire::{self, DecodeError, Wire},
 };
 
@@ -30,6 +30,8 @@ pub struct Propose {
 pub enum ProposalKind {
     /// Namespaces return to their content at an earlier height.
     Revert(Revert),
+    /// Anything else that validators decide.
+    Act(Act),
 }
 
 /// The return of namespaces to their content at a height.
@@ -61,31 +63,26 @@ impl Wire for Propose {
     const BYTES_MAX: usize = TX_BYTES_MAX;
 
     fn to_pb(&self) -> pb::Propose {
-        let ProposalKind::Revert(revert) = &self.kind;
-        pb::Propose {
-            kind: Some(pb::propose::Kind::Revert(revert_pb(revert))),
-            reason: self.reason.clone(),
-            uri: self.uri.clone(),
-        }
+        let kind = match &self.kind {
+            ProposalKind::Revert(revert) => pb::propose::Kind::Revert(revert_pb(revert)),
+            ProposalKind::Act(act) => act.to_kind(),
+        };
+        pb::Propose { kind: Some(kind), reason: self.reason.clone(), uri: self.uri.clone() }
     }
 
     fn from_pb(pb: pb::Propose) -> Result<Self, DecodeError> {
-        let pb::propose::Kind::Revert(revert_pb) = wire::required("propose.kind", pb.kind)?;
-        let kind = ProposalKind::Revert(revert(revert_pb)?);
-        let reason = text("propose.reason", pb.reason, PROPOSAL_REASON_BYTES_MAX)?;
-        Ok(Self { kind, reason, uri: text("propose.uri", pb.uri, PROPOSAL_URI_BYTES_MAX)? })
+        use pb::propose::Kind;
+        let kind = match wire::required("propose.kind", pb.kind)? {
+            Kind::Revert(pb) => ProposalKind::Revert(revert(pb)?),
+            Kind::Params(pb) => ProposalKind::Act(Act::params(pb)?),
+            Kind::Upgrade(pb) => ProposalKind::Act(Act::Upgrade(UpgradePlan::from_pb(pb)?)),
+            Kind::UpgradeCancel(_) => ProposalKind::Act(Act::UpgradeCancel),
+            Kind::Spend(pb) => ProposalKind::Act(Act::spend(&pb)?),
+            Kind::Text(pb) => ProposalKind::Act(Act::text(pb)?),
+        };
+        let reason = plain("propose.reason", pb.reason, PROPOSAL_REASON_BYTES_MAX)?;
+        Ok(Self { kind, reason, uri: plain("propose.uri", pb.uri, PROPOSAL_URI_BYTES_MAX)? })
     }
-}
-
-/// Checks a text that programs show to people.
-fn text(field: &'static str, text: String, bytes_max: usize) -> Result<String, DecodeError> {
-    if text.len() > bytes_max {
-        return Err(DecodeError::field(field, format!("{} bytes, at most {bytes_max} are allowed", text.len())));
-    }
-    if !text.chars().all(is_plain) {
-        return Err(DecodeError::field(field, "has control characters, such as line breaks or marks of direction"));
-    }
-    Ok(text)
 }
 
 fn revert_pb(revert: &Revert) -> pb::Revert {

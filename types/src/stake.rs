@@ -49,6 +49,24 @@ pub enum StakeMsg {
     },
     /// Lets the validator of the signer return from jail.
     Unjail,
+    /// Pays the signer what its stake at a validator has earned.
+    WithdrawRewards {
+        /// Operator of the validator.
+        validator: Address,
+    },
+    /// Pays the signer what its validator keeps of the rewards.
+    WithdrawCommission,
+    /// Gives the validator of the signer another consensus key.
+    RotateKey(Box<KeyRotate>),
+}
+
+/// A consensus key that replaces the one of a validator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRotate {
+    /// New consensus key of the validator.
+    pub public_key: ConsensusPublicKey,
+    /// Signature of that key over [`possession_message`].
+    pub possession: Signature,
 }
 
 /// A validator that does not exist yet.
@@ -117,6 +135,15 @@ impl ValidatorCreate {
     }
 }
 
+impl KeyRotate {
+    /// Checks that the consensus key was signed with for this chain and operator. Cost: one signature check.
+    ///
+    /// Errors: `SignatureError::Mismatch` if the signature does not hold.
+    pub fn check_possession(&self, chain_id: &ChainId, operator: &Address) -> Result<(), SignatureError> {
+        self.public_key.verify(&possession_message(chain_id, operator), &self.possession)
+    }
+}
+
 impl StakeMsg {
     pub(crate) fn to_sum(&self) -> pb::msg::Sum {
         use pb::msg::Sum;
@@ -142,15 +169,20 @@ impl StakeMsg {
                 Sum::Redelegate(pb::Redelegate { from: from.0.to_vec(), to: to.0.to_vec(), amount: *amount })
             }
             Self::Unjail => Sum::Unjail(pb::Unjail {}),
+            Self::WithdrawRewards { validator } => {
+                Sum::RewardsWithdraw(pb::RewardsWithdraw { validator: validator.0.to_vec() })
+            }
+            Self::WithdrawCommission => Sum::CommissionWithdraw(pb::CommissionWithdraw {}),
+            Self::RotateKey(rotate) => Sum::KeyRotate(pb::KeyRotate {
+                pub_key: Some(rotate.public_key.to_pb()),
+                possession: rotate.possession.0.to_vec(),
+            }),
         }
     }
 
     pub(crate) fn create(pb: pb::ValidatorCreate) -> Result<Self, DecodeError> {
         const KEY: &str = "validator_create.pub_key";
-        let possession = pb.possession.as_slice().try_into().map(Signature).map_err(|_| {
-            let reason = format!("{} bytes, a signature has 64", pb.possession.len());
-            DecodeError::field("validator_create.possession", reason)
-        })?;
+        let possession = possession("validator_create.possession", &pb.possession)?;
         let commission = wire::required("validator_create.commission", pb.commission)?;
         Ok(Self::Create(Box::new(ValidatorCreate {
             public_key: ConsensusPublicKey::from_pb(wire::required(KEY, pb.pub_key)?)?,
@@ -189,10 +221,25 @@ impl StakeMsg {
         Ok(Self::Cancel { validator, id: pb.id, amount: pb.amount })
     }
 
+    pub(crate) fn rotate_key(pb: pb::KeyRotate) -> Result<Self, DecodeError> {
+        let public_key = ConsensusPublicKey::from_pb(wire::required("key_rotate.pub_key", pb.pub_key)?)?;
+        let possession = possession("key_rotate.possession", &pb.possession)?;
+        Ok(Self::RotateKey(Box::new(KeyRotate { public_key, possession })))
+    }
+
     pub(crate) fn redelegate(pb: &pb::Redelegate) -> Result<Self, DecodeError> {
         let [from, to] = [("redelegate.from", &pb.from), ("redelegate.to", &pb.to)];
         Ok(Self::Redelegate { from: wire::address(from.0, from.1)?, to: wire::address(to.0, to.1)?, amount: pb.amount })
     }
+
+    pub(crate) fn withdraw_rewards(pb: &pb::RewardsWithdraw) -> Result<Self, DecodeError> {
+        Ok(Self::WithdrawRewards { validator: wire::address("rewards_withdraw.validator", &pb.validator)? })
+    }
+}
+
+fn possession(field: &'static str, bytes: &[u8]) -> Result<Signature, DecodeError> {
+    let reason = || format!("{} bytes, a signature has 64", bytes.len());
+    bytes.try_into().map(Signature).map_err(|_| DecodeError::field(field, reason()))
 }
 
 fn create_pb(create: &ValidatorCreate) -> pb::ValidatorCreate {
@@ -243,6 +290,11 @@ mod tests {
         }
     }
 
+    fn rotate(key_type: KeyType) -> KeyRotate {
+        let ValidatorCreate { public_key, possession, .. } = create(key_type);
+        KeyRotate { public_key, possession }
+    }
+
     #[test]
     fn golden_message_of_possession() {
         let expected = "cairn validator possession v1\ncairn-test\n0909090909090909090909090909090909090909";
@@ -256,6 +308,8 @@ mod tests {
             assert_eq!(create.check_possession(&chain_id(), &Address([9; 20])), Ok(()));
             assert!(create.check_possession(&chain_id(), &Address([8; 20])).is_err());
             assert!(create.check_possession(&ChainId::new("cairn-tess").unwrap(), &Address([9; 20])).is_err());
+            assert_eq!(rotate(key_type).check_possession(&chain_id(), &Address([9; 20])), Ok(()));
+            assert!(rotate(key_type).check_possession(&chain_id(), &Address([8; 20])).is_err());
             let other = ConsensusSecretKey::from_bytes(key_type, &[8; 32]).unwrap().public_key();
             let other = ValidatorCreate { public_key: other, ..create };
             assert!(other.check_possession(&chain_id(), &Address([9; 20])).is_err());
@@ -276,6 +330,9 @@ mod tests {
             StakeMsg::Cancel { validator: a, id: 3, amount: 5 },
             StakeMsg::Redelegate { from: a, to: b, amount: 5 },
             StakeMsg::Unjail,
+            StakeMsg::WithdrawRewards { validator: a },
+            StakeMsg::WithdrawCommission,
+            StakeMsg::RotateKey(Box::new(rotate(KeyType::Ed25519))),
         ];
         let body = TxBody {
             chain_id: chain_id(),
@@ -302,6 +359,13 @@ mod tests {
             format!("321C621A0A14{aa}10031805"),
             format!("32306A2E0A14{aa}1214{bb}1805"),
             "32027200".to_owned(),
+            format!("3219F201160A14{aa}"),
+            "3203FA0100".to_owned(),
+            "32698202660A220A20".into(),
+            "EA4A6C63E29C520ABEF5507B132EC5F9954776AEBEBE7B92421EEA691446D22C".into(),
+            "1240".into(),
+            "EEF27127740CA5C58DE4913A59CEB88CFDB2703582C599425D72890ADFFEB7F4".into(),
+            "3EA0158F2B8DE81F75AD1D0BC3A2F615FB42FB4EBCCC752256ACC0596C2AB902".into(),
         ];
         assert!(hex.ends_with(&rest.concat()), "{hex}");
     }
@@ -317,6 +381,10 @@ mod tests {
         assert!(reason(|pb| pb.possession = vec![1]).starts_with("validator_create.possession: 1 bytes"));
         assert!(reason(|pb| pb.commission = None).starts_with("validator_create.commission"));
         assert!(reason(|pb| pb.description = None).starts_with("validator_create.description"));
+        let bad = pb::KeyRotate { pub_key: None, possession: vec![1] };
+        assert!(StakeMsg::rotate_key(bad).unwrap_err().to_string().starts_with("key_rotate.pub_key"));
+        let bad = pb::KeyRotate { pub_key: create_pb(&create(KeyType::Ed25519)).pub_key, possession: vec![1] };
+        assert!(StakeMsg::rotate_key(bad).unwrap_err().to_string().starts_with("key_rotate.possession: 1 bytes"));
         let delegate = pb::Delegate { validator: vec![1], amount: 1 };
         assert!(StakeMsg::delegate(&delegate).unwrap_err().to_string().starts_with("delegate.validator"));
     }

@@ -61,8 +61,8 @@ pub enum Msg {
     Vote {
         /// Number of the proposal.
         id: u64,
-        /// True for yes, false for no.
-        yes: bool,
+        /// What the validator votes.
+        choice: Choice,
     },
     /// Demands, with the power of the validator whose operator signs, that the namespaces of a proposal take no writes
     /// until it is decided.
@@ -77,6 +77,50 @@ pub enum Msg {
     },
     /// Changes validators and the stake behind them.
     Stake(StakeMsg),
+}
+
+/// What a validator votes on a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The validator wants what is proposed.
+    Yes,
+    /// The validator does not want it.
+    No,
+    /// The validator does not want it, and is against returning the deposit.
+    Veto,
+}
+
+/// True is a vote for the proposal, false one against it.
+impl From<bool> for Choice {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+impl Choice {
+    /// Returns the choice as one identifier for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::Veto => "no_with_veto",
+        }
+    }
+
+    /// Returns the two fields that encode the choice: `yes` and `veto`.
+    pub fn to_flags(self) -> (bool, bool) {
+        (self == Self::Yes, self == Self::Veto)
+    }
+
+    /// Returns the choice that two fields encode; `None` if both are true.
+    pub fn from_flags(yes: bool, veto: bool) -> Option<Self> {
+        match (yes, veto) {
+            (true, true) => None,
+            (true, false) => Some(Self::Yes),
+            (false, true) => Some(Self::Veto),
+            (false, false) => Some(Self::No),
+        }
+    }
 }
 
 /// The signed content of a transaction.
@@ -262,7 +306,10 @@ fn message_pb(message: &Msg) -> pb::msg::Sum {
             pb::msg::Sum::KvWrite(pb::KvWrite { ns: ns.clone(), data_epoch: *data_epoch, ops: kv::ops_pb(ops) })
         }
         Msg::Propose(propose) => pb::msg::Sum::Propose(propose.to_pb()),
-        Msg::Vote { id, yes } => pb::msg::Sum::Vote(pb::ProposalVote { id: *id, yes: *yes }),
+        Msg::Vote { id, choice } => {
+            let (yes, veto) = choice.to_flags();
+            pb::msg::Sum::Vote(pb::ProposalVote { id: *id, yes, veto })
+        }
         Msg::Freeze { id } => pb::msg::Sum::Freeze(pb::ProposalFreeze { id: *id }),
         Msg::Cancel { id } => pb::msg::Sum::Cancel(pb::ProposalCancel { id: *id }),
         Msg::Stake(stake) => stake.to_sum(),
@@ -285,7 +332,10 @@ fn message(pb: pb::Msg) -> Result<Msg, DecodeError> {
             Msg::KvWrite { ns: write.ns, data_epoch: write.data_epoch, ops: kv::ops(write.ops)? }
         }
         pb::msg::Sum::Propose(propose) => Msg::Propose(Box::new(Propose::from_pb(propose)?)),
-        pb::msg::Sum::Vote(vote) => Msg::Vote { id: vote.id, yes: vote.yes },
+        pb::msg::Sum::Vote(vote) => {
+            let both = || DecodeError::field("transaction.messages.vote.veto", "is set together with yes");
+            Msg::Vote { id: vote.id, choice: Choice::from_flags(vote.yes, vote.veto).ok_or_else(both)? }
+        }
         pb::msg::Sum::Freeze(freeze) => Msg::Freeze { id: freeze.id },
         pb::msg::Sum::Cancel(cancel) => Msg::Cancel { id: cancel.id },
         pb::msg::Sum::ValidatorCreate(create) => Msg::Stake(StakeMsg::create(create)?),
@@ -295,6 +345,9 @@ fn message(pb: pb::Msg) -> Result<Msg, DecodeError> {
         pb::msg::Sum::UndelegateCancel(cancel) => Msg::Stake(StakeMsg::cancel(&cancel)?),
         pb::msg::Sum::Redelegate(redelegate) => Msg::Stake(StakeMsg::redelegate(&redelegate)?),
         pb::msg::Sum::Unjail(_) => Msg::Stake(StakeMsg::Unjail),
+        pb::msg::Sum::RewardsWithdraw(withdraw) => Msg::Stake(StakeMsg::withdraw_rewards(&withdraw)?),
+        pb::msg::Sum::CommissionWithdraw(_) => Msg::Stake(StakeMsg::WithdrawCommission),
+        pb::msg::Sum::KeyRotate(rotate) => Msg::Stake(StakeMsg::rotate_key(rotate)?),
     })
 }
 
@@ -402,8 +455,8 @@ mod tests {
     #[test]
     fn golden_bytes_of_votes() {
         let messages = vec![
-            Msg::Vote { id: 4, yes: true },
-            Msg::Vote { id: 4, yes: false },
+            Msg::Vote { id: 4, choice: Choice::Yes },
+            Msg::Vote { id: 4, choice: Choice::No },
             Msg::Freeze { id: 4 },
             Msg::Cancel { id: 4 },
         ];

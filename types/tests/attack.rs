@@ -119,6 +119,7 @@ fn a_false_header_names_its_signers_of_the_common_set_with_their_power_there() {
         time: time(3),
         power: Power(power),
         total_power,
+        evidence: evidence.hash(),
     };
     assert_eq!(evidence.misbehavior(), [one(2, 30), one(3, 20)]);
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use types::{Event, Height, History, Reader, Time};
 
 use super::{
+    acts,
     record::{
-        Ending, Proposal, ProposalState, Tally, all, is_decided, is_third_of, open, set_all, store, take_back_demands,
-        tally_of,
+        Ending, Proposal, ProposalState, Subject, Tally, all, is_decided, is_third_of, open, set_all, store,
+        take_back_demands, tally_of,
     },
     revert::{self, Restored},
 };
 use crate::{
+    error::Refusal,
     event::event,
     kv::{At, Frozen},
     mutation::{Mutation, mutated},
@@ -39,7 +41,7 @@ pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, tr
     for id in all(view).0 {
         // An execution may have closed the proposals after it.
         let Some(mut proposal) = super::load(view, id).filter(Proposal::is_open) else { continue };
-        let is_over = proposal.frozen_until.is_some_and(|until| until.has_passed(at.time));
+        let is_over = proposal.frozen_until().is_some_and(|until| until.has_passed(at.time));
         if is_over && !mutated(Mutation::NeverUnfreeze) {
             unfreeze(view, at, &mut proposal, &mut decisions.events);
             // Otherwise one validator alone could repeat the freeze of a third.
@@ -50,9 +52,11 @@ pub(crate) fn begin<R: History + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, tr
             ProposalState::Voting if proposal.voting_ends.has_passed(at.time) && !mutated(Mutation::NeverExpire) => {
                 close(view, at, proposal, Ending::Expired, &mut decisions);
             }
-            // One execution per block: the others, which are due too, follow in the next blocks.
-            ProposalState::Scheduled { at: due } if due.has_passed(at.time) && !is_executed => {
-                is_executed = !mutated(Mutation::ExecuteAll);
+            // One revert per block: the others, which are due too, follow in the next blocks.
+            ProposalState::Scheduled { at: due }
+                if due.has_passed(at.time) && (proposal.revert().is_none() || !is_executed) =>
+            {
+                is_executed |= proposal.revert().is_some() && !mutated(Mutation::ExecuteAll);
                 execute(view, at, trees, proposal, &mut decisions);
             }
             _ => {}
@@ -68,7 +72,11 @@ fn execute<R: History + ?Sized>(
     proposal: Proposal,
     decisions: &mut Decisions,
 ) {
-    match revert::execute(view, at, trees, &proposal) {
+    let done = check_power(view, &proposal).and_then(|()| match &proposal.subject {
+        Subject::Revert(proposed) => revert::execute(view, at, trees, &proposal, &proposed.revert),
+        Subject::Act(act) => acts::execute(view, at, proposal.id, act).map(|events| (Vec::new(), events)),
+    });
+    match done {
         Err(refusal) => {
             if mutated(Mutation::FailInPart) {
                 revert::raise_epochs(view, &proposal);
@@ -87,6 +95,17 @@ fn execute<R: History + ?Sized>(
             }
         }
     }
+}
+
+/// Checks that more than 2/3 of the power still vote for a proposal.
+///
+/// Errors: `E_POWER_LOST`.
+fn check_power<R: Reader + ?Sized>(view: &mut View<'_, R>, proposal: &Proposal) -> Result<(), Refusal> {
+    let tally = tally_of(view, proposal);
+    if !is_decided(&tally) && !mutated(Mutation::SkipRecount) {
+        return Err(Refusal::PowerLost { yes: tally.yes, total: tally.total });
+    }
+    Ok(())
 }
 
 /// Schedules the proposals that more than 2/3 support, and closes those that can no longer have as many, after the last
@@ -109,7 +128,7 @@ pub(crate) fn end<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, decis
             proposal.state = ProposalState::Scheduled { at: due };
             store(view, &proposal);
             decisions.events.push(event(
-                "revert.scheduled",
+                &format!("{}.scheduled", proposal.topic()),
                 [
                     ("id", (proposal.id.to_string(), true)),
                     ("at", (due.unix_millis().to_string(), false)),
@@ -123,7 +142,8 @@ pub(crate) fn end<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, decis
     }
 }
 
-/// Closes a proposal: its namespaces are no longer frozen, and its deposit is returned, unless more than 1/3 voted no.
+/// Closes a proposal: its namespaces are no longer frozen, and its deposit is returned, unless more than 1/3 voted no with
+/// veto.
 pub(crate) fn close<R: Reader + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
@@ -133,36 +153,50 @@ pub(crate) fn close<R: Reader + ?Sized>(
 ) {
     let tally = tally_of(view, &proposal);
     decisions.has_changed = true;
-    let id = ("id", (proposal.id.to_string(), true));
-    let closed = match ending {
-        Ending::Executed => None,
-        Ending::Failed { code } => {
-            let name = crate::error::CODES.iter().find(|line| line.number == code).map_or("", |line| line.name);
-            Some(event("revert.failed", [id, ("code", (name.to_owned(), false))]))
-        }
-        Ending::Expired => Some(event("revert.expired", [id])),
-        Ending::Rejected => {
-            let (no, total) = (tally.no.to_string(), tally.total.to_string());
-            Some(event("revert.rejected", [id, ("no_power", (no, false)), ("total", (total, false))]))
-        }
-        Ending::Cancelled => Some(event("revert.cancelled", [id, ("by", (proposal.proposer.to_string(), false))])),
-        Ending::Superseded { by } => Some(event("revert.superseded", [id, ("by", (by.to_string(), false))])),
-    };
-    decisions.events.extend(closed);
+    decisions.events.extend(closing_event(&proposal, ending, &tally));
     if !mutated(Mutation::FreezeOutlives) {
         unfreeze(view, at, &mut proposal, &mut decisions.events);
     }
-    let is_lost = (is_rejected(&tally) && !mutated(Mutation::ReturnLost)) || mutated(Mutation::KeepDeposit);
+    let is_lost = (is_vetoed(&tally) && !mutated(Mutation::ReturnLost)) || mutated(Mutation::KeepDeposit);
     if is_lost {
         view.add_to_fee_pool(proposal.deposit);
     } else {
-        view.return_deposit(&proposal.proposer, proposal.deposit);
+        view.pay(&proposal.proposer, proposal.deposit);
     }
     proposal.state = ProposalState::Closed { height: at.height, ending, tally };
     store(view, &proposal);
     let (mut open, next) = all(view);
     open.retain(|id| *id != proposal.id || mutated(Mutation::StayOpen));
     set_all(view, open, next);
+}
+
+/// Returns the event of the end of a proposal; an executed revert has one for each namespace instead.
+fn closing_event(proposal: &Proposal, ending: Ending, tally: &Tally) -> Option<Event> {
+    let kind = |what: &str| format!("{}.{what}", proposal.topic());
+    let id = ("id", (proposal.id.to_string(), true));
+    Some(match ending {
+        Ending::Executed => match &proposal.subject {
+            Subject::Revert(_) => return None,
+            Subject::Act(act) => event(&kind("executed"), [id, ("kind", (act.name().to_owned(), false))]),
+        },
+        Ending::Failed { code } => {
+            let name = crate::error::CODES.iter().find(|line| line.number == code).map_or("", |line| line.name);
+            event(&kind("failed"), [id, ("code", (name.to_owned(), false))])
+        }
+        Ending::Expired => event(&kind("expired"), [id]),
+        Ending::Rejected => {
+            let (no, total) = (tally.no.to_string(), tally.total.to_string());
+            event(&kind("rejected"), [id, ("no_power", (no, false)), ("total", (total, false))])
+        }
+        Ending::Cancelled => event(&kind("cancelled"), [id, ("by", (proposal.proposer.to_string(), false))]),
+        Ending::Superseded { by } => event(&kind("superseded"), [id, ("by", (by.to_string(), false))]),
+    })
+}
+
+/// Returns true if more than 1/3 of the power voted no with veto.
+fn is_vetoed(tally: &Tally) -> bool {
+    let power = if mutated(Mutation::NoIsVeto) { tally.no } else { tally.veto };
+    power.is_honest_of(tally.total) || (mutated(Mutation::ThirdVetoes) && is_third_of(power, tally.total))
 }
 
 /// Returns true if more than 1/3 of the power voted no.
@@ -172,7 +206,8 @@ fn is_rejected(tally: &Tally) -> bool {
 
 /// Lets the namespaces of a proposal take writes again.
 fn unfreeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, proposal: &mut Proposal, events: &mut Vec<Event>) {
-    let Some(until) = proposal.frozen_until.take() else { return };
+    let Subject::Revert(proposed) = &mut proposal.subject else { return };
+    let Some(until) = proposed.frozen_until.take() else { return };
     for name in proposal.names() {
         let Some(mut namespace) = view.namespace(&name) else { continue };
         namespace.frozen = None;
@@ -200,7 +235,9 @@ pub(crate) fn freeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, pr
     };
     let until = at.after(duration);
     let power = tally_of(view, proposal).freeze;
-    proposal.frozen_until = Some(until);
+    if let Subject::Revert(proposed) = &mut proposal.subject {
+        proposed.frozen_until = Some(until);
+    }
     store(view, proposal);
     let mut events = Vec::new();
     for name in proposal.names() {
@@ -223,7 +260,8 @@ pub(crate) fn freeze<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>, pr
 
 /// Returns the targets of the open reverts. A later block may read the state of these heights.
 pub fn open_targets<R: Reader + ?Sized>(reader: &R) -> Vec<Height> {
-    open(&mut View::of_state(reader)).iter().map(|proposal| proposal.revert().target).collect()
+    let target = |proposal: &Proposal| proposal.revert().map(|proposed| proposed.revert.target);
+    open(&mut View::of_state(reader)).iter().filter_map(target).collect()
 }
 
 /// Returns the earliest time at which a block decides something about proposals, whatever its transactions are. It may
@@ -236,7 +274,7 @@ pub(crate) fn earliest_deadline<R: Reader + ?Sized>(view: &mut View<'_, R>) -> O
             ProposalState::Scheduled { at } => at,
             _ => proposal.voting_ends,
         };
-        let frozen_until = proposal.frozen_until.filter(|_| !mutated(Mutation::ForgetFreezeEnd));
+        let frozen_until = proposal.frozen_until().filter(|_| !mutated(Mutation::ForgetFreezeEnd));
         frozen_until.map_or(due, |until| until.min(due)).time()
     };
     open(view).into_iter().map(next).min()

@@ -2,7 +2,6 @@
 
 use types::{Hash, Height, History, NsName, Params, Reader, Revert, blake3, pb};
 
-use super::record::{Barrier, barrier};
 use crate::{
     area::Area,
     error::Refusal,
@@ -10,6 +9,7 @@ use crate::{
     mutation::{Mutation, mutated},
     state::key,
     tree::rows::{hash_value, split_row},
+    upgrade::{Barrier, barrier},
     view::View,
 };
 

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use types::{
-    Address, Deadline, Event, History, NsName, Params, ProposalKind, Propose, Reader, Revert,
+    Act, Address, Choice, Deadline, Event, History, NsName, Params, ProposalKind, Propose, Reader, Revert,
     limits::PROPOSAL_STEP_S_MAX,
 };
 
 use super::{
+    acts,
     block::{self, Decisions},
     diff,
     record::{
-        self, Ending, OperatorVote, Proposal, ProposalState, all, cast, is_third_of, load, set_all, store,
-        take_back_demands, votes,
+        self, Ending, OperatorVote, Proposal, ProposalState, ProposedRevert, Subject, all, cast, is_third_of, load,
+        set_all, store, take_back_demands, votes,
     },
 };
 use crate::{
@@ -20,19 +21,24 @@ use crate::{
     event::event,
     kv::At,
     mutation::{Mutation, mutated},
-    state::Operator,
+    state::{Operator, check_payment},
     view::View,
 };
 
 /// Checks the parts of a proposal that do not depend on the state, and returns the deposit for it.
 ///
-/// Errors: `E_BAD_NAME` or `E_NOTICE`.
+/// Errors: `E_BAD_NAME`, `E_NOTICE`, `E_BAD_RECIPIENT` or `E_ZERO_AMOUNT`.
 pub(crate) fn check_propose(params: &Params, propose: &Propose) -> Result<u64, Refusal> {
-    let ProposalKind::Revert(revert) = &propose.kind;
-    for scope in &revert.scope {
-        NsName::new(&scope.ns).map_err(|reason| Refusal::BadName { reason })?;
+    match &propose.kind {
+        ProposalKind::Revert(revert) => {
+            for scope in &revert.scope {
+                NsName::new(&scope.ns).map_err(|reason| Refusal::BadName { reason })?;
+            }
+            notice_of(params, revert)?;
+        }
+        ProposalKind::Act(Act::Spend { to, amount }) => check_payment(to, *amount)?,
+        ProposalKind::Act(_) => {}
     }
-    notice_of(params, revert)?;
     Ok(params.proposals.deposit)
 }
 
@@ -58,7 +64,6 @@ pub(crate) fn propose<R: History + ?Sized>(
     decisions: &mut Decisions,
 ) -> Result<Vec<Event>, Refusal> {
     let deposit = check_propose(at.params, propose)?;
-    let ProposalKind::Revert(revert) = &propose.kind;
     let max = at.params.proposals.open_max;
     let (mut open, id) = all(view);
     let is_full = open.len() as u64 >= max && !mutated(Mutation::AnyOpen);
@@ -66,8 +71,64 @@ pub(crate) fn propose<R: History + ?Sized>(
         return Err(Refusal::TooManyOpen { max });
     }
     view.take_deposit(signer, if mutated(Mutation::FreeProposal) { 0 } else { deposit })?;
-    // A proposal that is refused after this has cost reads of the history too.
-    decisions.tries += 1;
+    let (subject, notice) = match &propose.kind {
+        ProposalKind::Revert(revert) => {
+            // A proposal that is refused after this has cost reads of the history too.
+            decisions.tries += 1;
+            (Subject::Revert(proposed_revert(view, at, revert)?), notice_of(at.params, revert)?)
+        }
+        ProposalKind::Act(act) => {
+            if !mutated(Mutation::SkipActProposed) {
+                acts::check(view, at, act)?;
+            }
+            (Subject::Act(act.clone()), Duration::ZERO)
+        }
+    };
+    let proposal = Proposal {
+        id,
+        subject,
+        reason: propose.reason.clone(),
+        uri: propose.uri.clone(),
+        proposer: *signer,
+        deposit,
+        opened: at.height,
+        voting_ends: at.after(at.params.proposals.voting),
+        notice,
+        state: ProposalState::Voting,
+    };
+    store(view, &proposal);
+    open.push(id);
+    set_all(view, open, id + u64::from(!mutated(Mutation::ReuseId)));
+    Ok(vec![opening_event(&proposal)])
+}
+
+/// Returns the event of a new proposal.
+fn opening_event(proposal: &Proposal) -> Event {
+    let kind = format!("{}.proposed", proposal.topic());
+    let id = ("id", (proposal.id.to_string(), true));
+    let proposer = ("proposer", (proposal.proposer.to_string(), true));
+    let deadline = ("deadline", (proposal.voting_ends.unix_millis().to_string(), false));
+    match &proposal.subject {
+        Subject::Act(act) => event(&kind, [id, proposer, ("kind", (act.name().to_owned(), false)), deadline]),
+        Subject::Revert(ProposedRevert { revert, keys, bytes, diff_digest, .. }) => {
+            let scope: Vec<&str> = revert.scope.iter().map(|scope| scope.ns.as_str()).collect();
+            let target = ("target", (revert.target.to_string(), false));
+            let scope = ("scope", (scope.join(","), false));
+            let (keys, bytes) = (("keys", (keys.to_string(), false)), ("bytes", (bytes.to_string(), false)));
+            let digest = ("diff_digest", (diff_digest.to_string(), false));
+            event(&kind, [id, proposer, target, scope, keys, bytes, digest, deadline])
+        }
+    }
+}
+
+/// Compares the namespaces of a revert with their content at its target.
+///
+/// Errors: the first condition that does not hold.
+fn proposed_revert<R: History + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    revert: &Revert,
+) -> Result<ProposedRevert, Refusal> {
     let mut scoped = diff::scoped(view, at, revert)?;
     check_cooldown(at, &scoped)?;
     diff::check_expected(&scoped, revert)?;
@@ -82,37 +143,7 @@ pub(crate) fn propose<R: History + ?Sized>(
     let diff_digest = diff::digest(&scoped, shown);
     let mut kept = revert.clone();
     kept.scope.retain(|scope| scoped.iter().any(|scoped| *scoped.name == *scope.ns));
-    let proposal = Proposal {
-        id,
-        propose: Propose { kind: ProposalKind::Revert(kept), ..propose.clone() },
-        proposer: *signer,
-        deposit,
-        opened: at.height,
-        voting_ends: at.after(at.params.proposals.voting),
-        notice: notice_of(at.params, revert)?,
-        keys,
-        bytes,
-        diff_digest,
-        frozen_until: None,
-        state: ProposalState::Voting,
-    };
-    store(view, &proposal);
-    open.push(id);
-    set_all(view, open, id + u64::from(!mutated(Mutation::ReuseId)));
-    let scope: Vec<&str> = proposal.revert().scope.iter().map(|scope| scope.ns.as_str()).collect();
-    Ok(vec![event(
-        "revert.proposed",
-        [
-            ("id", (id.to_string(), true)),
-            ("proposer", (signer.to_string(), true)),
-            ("target", (revert.target.to_string(), false)),
-            ("scope", (scope.join(","), false)),
-            ("keys", (keys.to_string(), false)),
-            ("bytes", (bytes.to_string(), false)),
-            ("diff_digest", (diff_digest.to_string(), false)),
-            ("deadline", (proposal.voting_ends.unix_millis().to_string(), false)),
-        ],
-    )])
+    Ok(ProposedRevert { revert: kept, keys, bytes, diff_digest, frozen_until: None })
 }
 
 /// Checks that no namespace was reverted recently.
@@ -153,19 +184,19 @@ pub(crate) fn vote<R: Reader + ?Sized>(
     view: &mut View<'_, R>,
     signer: &Address,
     id: u64,
-    yes: bool,
+    choice: Choice,
     decisions: &mut Decisions,
 ) -> Result<Vec<Event>, Refusal> {
-    let (_, operator) = open_to(view, signer, id)?;
-    let stays = |first: Option<bool>| first.filter(|_| mutated(Mutation::FirstVoteStays));
-    let tally = cast(view, id, signer, |vote| vote.yes = stays(vote.yes).or(Some(yes)));
+    let (proposal, operator) = open_to(view, signer, id)?;
+    let stays = |first: Option<Choice>| first.filter(|_| mutated(Mutation::FirstVoteStays));
+    let tally = cast(view, id, signer, |vote| vote.choice = stays(vote.choice).or(Some(choice)));
     decisions.has_changed = true;
     Ok(vec![event(
-        "revert.vote",
+        &format!("{}.vote", proposal.topic()),
         [
             ("id", (id.to_string(), true)),
             ("validator", (operator.public_key.address().to_string(), true)),
-            ("vote", (if yes { "yes" } else { "no" }.to_owned(), false)),
+            ("vote", (choice.name().to_owned(), false)),
             ("yes_power", (tally.yes.to_string(), false)),
             ("total", (tally.total.to_string(), false)),
         ],
@@ -175,7 +206,7 @@ pub(crate) fn vote<R: Reader + ?Sized>(
 /// Demands that the namespaces of an open proposal take no writes. When more than 1/3 demand it, they take none. A
 /// validator demands this of one proposal at a time: a demand that has not led to a freeze moves from another one.
 ///
-/// Errors: `E_UNKNOWN`, `E_CLOSED`, `E_NOT_VALIDATOR`, `E_ONE_FREEZE` or `E_FREEZE_COOLDOWN`.
+/// Errors: `E_UNKNOWN`, `E_CLOSED`, `E_NOT_VALIDATOR`, `E_NOT_REVERT`, `E_ONE_FREEZE` or `E_FREEZE_COOLDOWN`.
 pub(crate) fn freeze<R: Reader + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
@@ -183,6 +214,11 @@ pub(crate) fn freeze<R: Reader + ?Sized>(
     id: u64,
 ) -> Result<Vec<Event>, Refusal> {
     let (mut proposal, operator) = open_to(view, signer, id)?;
+    if let Subject::Act(act) = &proposal.subject
+        && !mutated(Mutation::FreezeActs)
+    {
+        return Err(Refusal::NotRevert { id, kind: act.name() });
+    }
     let mut events = move_demand(view, signer, &operator, id)?;
     for name in proposal.names() {
         let after = view.namespace(&name).and_then(|namespace| namespace.freeze_after);
@@ -210,7 +246,8 @@ fn move_demand<R: Reader + ?Sized>(
     to: u64,
 ) -> Result<Vec<Event>, Refusal> {
     let mut events = Vec::new();
-    for Proposal { id: from, frozen_until, .. } in record::open(view) {
+    for proposal in record::open(view) {
+        let (from, frozen_until) = (proposal.id, proposal.frozen_until());
         let demands = |vote: &OperatorVote| vote.operator == *signer && vote.freeze;
         if from == to || !votes(view, from).iter().any(demands) {
             continue;

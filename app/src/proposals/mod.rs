@@ -1,14 +1,15 @@
-//! Proposals to the validators, and the reverts that they decide.
+//! Proposals to the validators, and what they decide: reverts, and the acts of `acts`.
 //!
 //! ```text
 //!  propose ──> Voting ──> Scheduled ──> Executed | Failed
-//!                │  yes > 2/3       the notice is over
+//!                │  yes > 2/3       the notice is over (an act has none: the next block)
 //!                └──> Rejected (no > 1/3) | Expired | Cancelled | Superseded
 //! ```
 //!
 //! | file | contents |
 //! |---|---|
 //! | `record` | proposals, votes and taken back heights as rows of N |
+//! | `acts` | the acts: their conditions and effects |
 //! | `diff` | conditions of a revert, and the keys that it changes |
 //! | `revert` | the execution of a revert |
 //! | `block` | what a block decides before its first and after its last transaction |
@@ -24,7 +25,7 @@
 //! other write, so the next header commits to exactly the old root. Its data epoch grows by 1, so a write that was signed
 //! before fails after it. The heights between target and execution are recorded as [`Taint`].
 //!
-//! **Nothing here fails a block.** A revert that is not possible any more closes its proposal, with an event.
+//! **Nothing here fails a block.** What is not possible any more closes its proposal, with an event.
 //!
 //! **Bounds**: a block executes one revert, and compares namespaces for as many new proposals as may be open. Each
 //! comparison reads the keys and bytes that the parameters allow, and one more. A new proposal is compared with the state
@@ -39,6 +40,7 @@
 //! **I-RV6** A revert to the height before a revert undoes it
 //! (`a_revert_to_the_height_before_a_revert_undoes_it`).
 
+mod acts;
 mod block;
 mod diff;
 mod messages;
@@ -50,6 +52,6 @@ pub(crate) use block::earliest_deadline;
 pub use block::open_targets;
 pub(crate) use block::{Decisions, begin, end};
 pub(crate) use messages::{cancel, check_propose, freeze, propose, vote};
-pub use preview::{NotUndone, NsPreview, Preview, preview};
-pub use record::{Barrier, Ending, OperatorVote, Proposal, ProposalState, Taint, Taints, Tally};
+pub use preview::{NotUndone, NsPreview, Preview, REVERT_PREVIEW, preview};
+pub use record::{Ending, OperatorVote, Proposal, ProposalState, ProposedRevert, Subject, Taint, Taints, Tally};
 pub(crate) use record::{all, load, open, tally_of, votes};

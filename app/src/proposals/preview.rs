@@ -5,15 +5,19 @@ use types::{Hash, Height, History, NsName, ProposalKind, Propose, Time, Wire, pb
 use super::{
     diff,
     messages::{check_cooldown, check_propose},
-    record::{Barrier, all, barrier},
+    record::all,
 };
 use crate::{
     error::Refusal,
     kv::At,
     mutation::{Mutation, mutated},
     state::key,
+    upgrade::{Barrier, barrier},
     view::View,
 };
+
+/// Path of the query that [`preview`] answers, because it needs the history and the time.
+pub const REVERT_PREVIEW: &str = "/revert/preview";
 
 /// What a revert would do if it was executed in the next block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +78,7 @@ pub struct NotUndone {
 ///
 /// Cost: that of a new proposal. It needs no lock, and no tree.
 ///
-/// Errors: a [`Refusal`] for which there is nothing to preview: bytes that are no proposal, a name, a notice, the target,
+/// Errors: a [`Refusal`] for which there is nothing to preview: bytes that are no proposal of a revert, a name, a notice, the target,
 /// or more changes than the parameters allow. Other refusals are part of the preview.
 pub fn preview<R: History + ?Sized>(
     history: &R,
@@ -83,7 +87,10 @@ pub fn preview<R: History + ?Sized>(
     proposal: &[u8],
 ) -> Result<Preview, Refusal> {
     let propose = Propose::decode(proposal)?;
-    let ProposalKind::Revert(revert) = &propose.kind;
+    let ProposalKind::Revert(revert) = &propose.kind else {
+        let reason = "only a revert has a preview".into();
+        return Err(Refusal::BadQuery { path: REVERT_PREVIEW, reason });
+    };
     let mut view = View::of_state(history);
     let params = view.params();
     let at = At { height: height.next(), time, params: &params };

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use prost::Message;
 use types::{
-    Address, Deadline, Hash, Height, NsName, Power, ProposalKind, Propose, Reader, Revert, Wire,
+    Act, Address, Choice, Deadline, Hash, Height, NsName, Power, ProposalKind, Propose, Reader, Revert, Wire,
     limits::VALIDATORS_MAX, pb,
 };
 
@@ -23,8 +23,12 @@ const TAINTS_MAX: usize = 64;
 pub struct Proposal {
     /// Number of the proposal, from 1.
     pub id: u64,
-    /// What is proposed. Its scope has only the namespaces whose content differed from that of the target.
-    pub propose: Propose,
+    /// What the validators shall decide.
+    pub subject: Subject,
+    /// Reason for people; may be empty.
+    pub reason: String,
+    /// Where to read more; may be empty.
+    pub uri: String,
     /// Account that made the proposal.
     pub proposer: Address,
     /// Amount that the proposer deposited.
@@ -35,16 +39,32 @@ pub struct Proposal {
     pub voting_ends: Deadline,
     /// Time between the decision and its execution.
     pub notice: Duration,
-    /// Number of keys that the revert would have changed when it was proposed.
+    /// Progress of the proposal.
+    pub state: ProposalState,
+}
+
+/// What a proposal is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// Namespaces return to their content at an earlier height.
+    Revert(ProposedRevert),
+    /// Anything else. It has no scope, no notice and no freeze.
+    Act(Act),
+}
+
+/// A revert that is proposed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProposedRevert {
+    /// The revert. Its scope has only the namespaces whose content differed from that of the target.
+    pub revert: Revert,
+    /// Number of keys that it would have changed when it was proposed.
     pub keys: u64,
     /// Bytes of these keys, with their values at the target and when it was proposed.
     pub bytes: u64,
-    /// Hash of the changes that the revert would have made when it was proposed.
+    /// Hash of the changes that it would have made when it was proposed.
     pub diff_digest: Hash,
     /// End of the freeze of its namespaces, while they are frozen.
     pub frozen_until: Option<Deadline>,
-    /// Progress of the proposal.
-    pub state: ProposalState,
 }
 
 /// The progress of a proposal.
@@ -71,7 +91,7 @@ pub enum ProposalState {
 /// How a proposal was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Its namespaces were reverted.
+    /// It did what it says.
     Executed,
     /// It could not be executed, and changed nothing.
     Failed {
@@ -96,8 +116,8 @@ pub enum Ending {
 pub struct OperatorVote {
     /// Account that votes for the validator.
     pub operator: Address,
-    /// True for yes, false for no; `None` if it only demands a freeze.
-    pub yes: Option<bool>,
+    /// What it votes; `None` if it only demands a freeze.
+    pub choice: Option<Choice>,
     /// True if it demands a freeze.
     pub freeze: bool,
 }
@@ -107,8 +127,10 @@ pub struct OperatorVote {
 pub struct Tally {
     /// Power of the votes for the proposal.
     pub yes: Power,
-    /// Power of the votes against it.
+    /// Power of the votes against it, those with veto included.
     pub no: Power,
+    /// Power of the votes against it with veto.
+    pub veto: Power,
     /// Power of the demands to freeze its namespaces.
     pub freeze: Power,
     /// Power of all validators.
@@ -124,15 +146,6 @@ pub struct Taint {
     pub executed: Height,
     /// Number of the proposal.
     pub proposal: u64,
-}
-
-/// The last change of the chain's rules across which no revert goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Barrier {
-    /// First height with the new rules.
-    pub height: Height,
-    /// Description of the new rules.
-    pub kind: String,
 }
 
 impl ProposalState {
@@ -166,10 +179,34 @@ impl Proposal {
         Self::from_pb(id, pb::ProposalRecord::decode(value).ok()?)
     }
 
-    /// Returns the revert that is proposed.
-    pub fn revert(&self) -> &Revert {
-        let ProposalKind::Revert(revert) = &self.propose.kind;
-        revert
+    /// Returns the revert that is proposed, if it is one.
+    pub fn revert(&self) -> Option<&ProposedRevert> {
+        match &self.subject {
+            Subject::Revert(proposed) => Some(proposed),
+            Subject::Act(_) => None,
+        }
+    }
+
+    /// Returns the proposal as a transaction carries it.
+    pub fn propose(&self) -> Propose {
+        let kind = match &self.subject {
+            Subject::Revert(proposed) => ProposalKind::Revert(proposed.revert.clone()),
+            Subject::Act(act) => ProposalKind::Act(act.clone()),
+        };
+        Propose { kind, reason: self.reason.clone(), uri: self.uri.clone() }
+    }
+
+    /// Returns the first part of the kinds of its events.
+    pub(crate) fn topic(&self) -> &'static str {
+        match self.subject {
+            Subject::Revert(_) => "revert",
+            Subject::Act(_) => "proposal",
+        }
+    }
+
+    /// Returns the end of the freeze of its namespaces, if they are frozen.
+    pub fn frozen_until(&self) -> Option<Deadline> {
+        self.revert().and_then(|proposed| proposed.frozen_until)
     }
 
     /// Returns true until the proposal is closed.
@@ -177,31 +214,32 @@ impl Proposal {
         !matches!(self.state, ProposalState::Closed { .. })
     }
 
-    /// Returns the names of the namespaces in the scope.
+    /// Returns the names of the namespaces in the scope of a revert; an act has none.
     pub fn names(&self) -> impl Iterator<Item = NsName> {
         let name = |ns: &str| NsName::new(ns).expect("names are checked when a proposal is made or read");
-        self.revert().scope.iter().map(move |scope| name(&scope.ns))
+        self.revert().into_iter().flat_map(|proposed| &proposed.revert.scope).map(move |scope| name(&scope.ns))
     }
 
     /// Returns true if both proposals have a namespace in their scope.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        let has = |ns: &str| other.revert().scope.iter().any(|scope| scope.ns == ns);
-        self.revert().scope.iter().any(|scope| has(&scope.ns))
+        let names: Vec<NsName> = other.names().collect();
+        self.names().any(|name| names.contains(&name))
     }
 
     fn to_pb(&self) -> pb::ProposalRecord {
         use pb::proposal_record::State;
+        let revert = self.revert();
         pb::ProposalRecord {
-            propose: Some(self.propose.to_pb()),
+            propose: Some(self.propose().to_pb()),
             proposer: self.proposer.0.to_vec(),
             deposit: self.deposit,
             opened_height: height_pb(self.opened),
             voting_ends_ms: self.voting_ends.unix_millis(),
             notice_ms: self.notice.as_millis() as u64,
-            keys: self.keys,
-            bytes: self.bytes,
-            diff_digest: self.diff_digest.0.to_vec(),
-            frozen_until_ms: deadline_pb(self.frozen_until),
+            keys: revert.map_or(0, |proposed| proposed.keys),
+            bytes: revert.map_or(0, |proposed| proposed.bytes),
+            diff_digest: revert.map_or_else(Vec::new, |proposed| proposed.diff_digest.0.to_vec()),
+            frozen_until_ms: deadline_pb(self.frozen_until()),
             state: match self.state {
                 ProposalState::Voting => None,
                 ProposalState::Scheduled { at } => Some(State::ScheduledMs(at.unix_millis())),
@@ -214,23 +252,30 @@ impl Proposal {
 
     fn from_pb(id: u64, pb: pb::ProposalRecord) -> Option<Self> {
         use pb::proposal_record::State;
-        let propose = Propose::from_pb(pb.propose?).ok()?;
-        let ProposalKind::Revert(revert) = &propose.kind;
-        if revert.scope.iter().any(|scope| NsName::new(&scope.ns).is_err()) {
-            return None;
-        }
+        let Propose { kind, reason, uri } = Propose::from_pb(pb.propose?).ok()?;
+        let subject = match kind {
+            ProposalKind::Revert(revert) if revert.scope.iter().any(|scope| NsName::new(&scope.ns).is_err()) => {
+                return None;
+            }
+            ProposalKind::Revert(revert) => Subject::Revert(ProposedRevert {
+                revert,
+                keys: pb.keys,
+                bytes: pb.bytes,
+                diff_digest: Hash(pb.diff_digest.try_into().ok()?),
+                frozen_until: deadline_of(pb.frozen_until_ms)?,
+            }),
+            ProposalKind::Act(act) => Subject::Act(act),
+        };
         Some(Self {
             id,
-            propose,
+            subject,
+            reason,
+            uri,
             proposer: Address(pb.proposer.try_into().ok()?),
             deposit: pb.deposit,
             opened: height_of(pb.opened_height)?,
             voting_ends: Deadline::from_unix_millis(pb.voting_ends_ms)?,
             notice: Duration::from_millis(pb.notice_ms),
-            keys: pb.keys,
-            bytes: pb.bytes,
-            diff_digest: Hash(pb.diff_digest.try_into().ok()?),
-            frozen_until: deadline_of(pb.frozen_until_ms)?,
             state: match pb.state {
                 None => ProposalState::Voting,
                 Some(State::ScheduledMs(millis)) => {
@@ -258,6 +303,7 @@ fn closed_pb(height: Height, ending: Ending, tally: Tally) -> pb::ProposalClosed
         no_power: tally.no.0,
         freeze_power: tally.freeze.0,
         total_power: tally.total.0,
+        veto_power: tally.veto.0,
     }
 }
 
@@ -271,8 +317,9 @@ fn closed_of(pb: pb::ProposalClosed) -> Option<ProposalState> {
         closed::Ending::Cancelled(_) => Ending::Cancelled,
         closed::Ending::SupersededBy(by) => Ending::Superseded { by },
     };
-    let [yes, no, freeze, total] = [pb.yes_power, pb.no_power, pb.freeze_power, pb.total_power].map(Power);
-    Some(ProposalState::Closed { height: height_of(pb.height)?, ending, tally: Tally { yes, no, freeze, total } })
+    let [yes, no, veto] = [pb.yes_power, pb.no_power, pb.veto_power].map(Power);
+    let tally = Tally { yes, no, veto, freeze: Power(pb.freeze_power), total: Power(pb.total_power) };
+    Some(ProposalState::Closed { height: height_of(pb.height)?, ending, tally })
 }
 
 fn height_of(height: i64) -> Option<Height> {
@@ -311,10 +358,15 @@ pub(crate) fn votes<R: Reader + ?Sized>(view: &mut View<'_, R>, id: u64) -> Vec<
     let pb: pb::ProposalVotes = view.message(&key).unwrap_or_default();
     let vote = |pb: pb::OperatorVote| {
         let operator = Address(pb.operator.try_into().ok()?);
-        Some(OperatorVote { operator, yes: pb.yes, freeze: pb.freeze })
+        let choice = pb.yes.map(|yes| Choice::from_flags(yes, pb.veto));
+        Some(OperatorVote {
+            operator,
+            choice: choice.map_or(Some(None), |choice| choice.map(Some))?,
+            freeze: pb.freeze,
+        })
     };
     let votes: Option<Vec<OperatorVote>> = pb.votes.into_iter().map(vote).collect();
-    votes.or_else(|| view.unreadable(&key, "an operator has not 20 bytes")).unwrap_or_default()
+    votes.or_else(|| view.unreadable(&key, "they are no votes")).unwrap_or_default()
 }
 
 /// Changes the vote of one validator. Returns the sums with it.
@@ -330,7 +382,7 @@ pub(crate) fn cast<R: Reader + ?Sized>(
         votes.retain(|vote| view.operator(&vote.operator).is_some());
     }
     let place = votes.binary_search_by_key(operator, |vote| vote.operator).unwrap_or_else(|place| {
-        votes.insert(place, OperatorVote { operator: *operator, yes: None, freeze: false });
+        votes.insert(place, OperatorVote { operator: *operator, choice: None, freeze: false });
         place
     });
     change(&mut votes[place]);
@@ -347,7 +399,7 @@ pub(crate) fn take_back_demands<R: Reader + ?Sized>(
     let mut votes = votes(view, id);
     votes.retain_mut(|vote| {
         vote.freeze &= !is_of(&vote.operator);
-        vote.freeze || vote.yes.is_some()
+        vote.freeze || vote.choice.is_some()
     });
     set_votes(view, id, &votes);
 }
@@ -355,8 +407,9 @@ pub(crate) fn take_back_demands<R: Reader + ?Sized>(
 fn set_votes<R: Reader + ?Sized>(view: &mut View<'_, R>, id: u64, votes: &[OperatorVote]) {
     let pb = |vote: &OperatorVote| pb::OperatorVote {
         operator: vote.operator.0.to_vec(),
-        yes: vote.yes,
+        yes: vote.choice.map(|choice| choice == Choice::Yes),
         freeze: vote.freeze,
+        veto: vote.choice == Some(Choice::Veto),
     };
     let row = pb::ProposalVotes { votes: votes.iter().map(pb).collect() }.encode_to_vec();
     view.set(&key::votes(id), Some(row).filter(|row| !row.is_empty()));
@@ -391,9 +444,13 @@ fn sum<R: Reader + ?Sized>(view: &mut View<'_, R>, votes: &[OperatorVote]) -> Ta
     let add = |sum: &mut Power, power: Power| *sum = sum.checked_add(power).expect("powers are part of the total");
     for vote in votes {
         let power = view.operator(&vote.operator).map_or(Power::ZERO, |operator| operator.power);
-        match vote.yes {
-            Some(true) => add(&mut tally.yes, power),
-            Some(false) => add(&mut tally.no, power),
+        match vote.choice {
+            Some(Choice::Yes) => add(&mut tally.yes, power),
+            Some(Choice::No) => add(&mut tally.no, power),
+            Some(Choice::Veto) => {
+                add(&mut tally.no, power);
+                add(&mut tally.veto, power);
+            }
             None => {}
         }
         if vote.freeze {
@@ -404,13 +461,6 @@ fn sum<R: Reader + ?Sized>(view: &mut View<'_, R>, votes: &[OperatorVote]) -> Ta
         tally.total = Power(tally.yes.0 + tally.no.0);
     }
     tally
-}
-
-/// Returns the last barrier, if there is one.
-pub(crate) fn barrier<R: Reader + ?Sized>(view: &mut View<'_, R>) -> Option<Barrier> {
-    let pb: pb::Barrier = view.message(key::BARRIER)?;
-    let height = height_of(pb.height).or_else(|| view.unreadable(key::BARRIER, "its height is negative"))?;
-    Some(Barrier { height, kind: pb.kind })
 }
 
 fn taints<R: Reader + ?Sized>(view: &mut View<'_, R>, number: u32) -> Vec<Taint> {

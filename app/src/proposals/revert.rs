@@ -1,10 +1,10 @@
 //! The execution of a revert.
 
-use types::{Event, History, Reader, Replaced, ReplacedVersion, WriteSet};
+use types::{Event, History, Reader, Replaced, ReplacedVersion, Revert, WriteSet};
 
 use super::{
     diff::{self, Change, Scoped},
-    record::{Proposal, Taint, is_decided, taint, tally_of},
+    record::{Proposal, Taint, taint},
 };
 use crate::{
     area::key_row,
@@ -33,19 +33,16 @@ pub(crate) struct Restored {
 
 /// Executes the revert of a scheduled proposal, or changes nothing.
 ///
-/// Errors: the first condition that does not hold, in this order: `E_POWER_LOST`, `E_CROSSES_BARRIER`,
-/// `E_HEIGHT_PRUNED`, `E_TOO_LARGE`, `E_DIRTY`, `E_ROOT_MISMATCH`.
+/// Errors: the first condition that does not hold, in this order: `E_CROSSES_BARRIER`, `E_HEIGHT_PRUNED`, `E_TOO_LARGE`,
+/// `E_DIRTY`, `E_ROOT_MISMATCH`.
 pub(crate) fn execute<R: History + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
     trees: Trees<'_>,
     proposal: &Proposal,
+    revert: &Revert,
 ) -> Result<(Vec<Restored>, Vec<Event>), Refusal> {
-    let (revert, history) = (proposal.revert(), view.history());
-    let tally = tally_of(view, proposal);
-    if !is_decided(&tally) && !mutated(Mutation::SkipRecount) {
-        return Err(Refusal::PowerLost { yes: tally.yes, total: tally.total });
-    }
+    let history = view.history();
     let scoped = diff::scoped(view, at, revert)?;
     let changes = less(&scoped, diff::changes(history, at.params, revert.target, &scoped)?);
     diff::check_dirty(&scoped, revert)?;
@@ -65,7 +62,7 @@ pub(crate) fn execute<R: History + ?Sized>(
     let mut events = Vec::with_capacity(scoped.len());
     let mut all = Vec::with_capacity(scoped.len());
     for (scoped, (restored, keys)) in scoped.into_iter().zip(restored) {
-        events.push(record(view, at, proposal, scoped, keys));
+        events.push(record(view, at, proposal, (scoped, revert), keys));
         all.push(restored);
     }
     // A namespace with its old content has no row to write, and its root is in the log already.
@@ -78,11 +75,11 @@ fn record<R: History + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
     proposal: &Proposal,
-    scoped: Scoped,
+    (scoped, revert): (Scoped, &Revert),
     keys: usize,
 ) -> Event {
     let Scoped { name, now: mut namespace, then, from, to } = scoped;
-    let target = proposal.revert().target;
+    let target = revert.target;
     if !mutated(Mutation::KeepSizes) {
         (namespace.keys, namespace.bytes) = (then.keys, then.bytes);
     }
@@ -90,7 +87,7 @@ fn record<R: History + ?Sized>(
     namespace.reverted = Some(at.height);
     namespace.propose_after =
         Some(at.after(at.params.proposals.cooldown)).filter(|_| !mutated(Mutation::NoCooldownSet));
-    break_rest(view, proposal, &mut namespace, &then);
+    break_rest(view, (proposal, revert), &mut namespace, &then);
     view.set_namespace(&name, &namespace);
     let interval = Taint { target, executed: at.height, proposal: proposal.id };
     if !mutated(Mutation::NoTaint) {
@@ -126,7 +123,7 @@ fn less(scoped: &[Scoped], mut changes: Vec<Vec<Change>>) -> Vec<Vec<Change>> {
 /// Breaks on purpose what a revert does beside its rows.
 fn break_rest<R: History + ?Sized>(
     view: &mut View<'_, R>,
-    proposal: &Proposal,
+    (proposal, revert): (&Proposal, &Revert),
     namespace: &mut Namespace,
     then: &Namespace,
 ) {
@@ -138,7 +135,7 @@ fn break_rest<R: History + ?Sized>(
     }
     if mutated(Mutation::RestoreMore) {
         let key = key::account(&proposal.proposer);
-        let then = view.message_at::<types::pb::Account>(proposal.revert().target, &key);
+        let then = view.message_at::<types::pb::Account>(revert.target, &key);
         view.set(&key, then.map(|account| prost::Message::encode_to_vec(&account)));
     }
 }

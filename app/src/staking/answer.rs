@@ -1,10 +1,12 @@
 //! Queries of stake.
 
-use types::{Address, Deadline, Reader};
+use types::{Address, Deadline, Height, Reader};
 
 use super::{
     queue,
     record::{Departure, StakedValidator},
+    slash::Slash,
+    uptime::Uptime,
 };
 use crate::{
     area::{listed, of_delegator_prefix, of_validator_prefix, validators_prefix},
@@ -20,6 +22,23 @@ pub struct ValidatorSummary {
     pub validator: StakedValidator,
     /// Time at which it ends to unbond; `None` if it does not unbond, or if the next block sets the time.
     pub unbonded_at: Option<Deadline>,
+    /// Number of the heights that it missed in the window that ends with the last miss of its membership.
+    pub missed: u64,
+    /// Time at which its old consensus key is forgotten; `None` if it has none, or if the next block sets the time.
+    pub old_key_until: Option<Deadline>,
+}
+
+/// What is known about the signatures of a validator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UptimeOf {
+    /// First height of its membership.
+    pub since: Height,
+    /// Number of heights in the window.
+    pub window: u64,
+    /// The misses of this membership, if there are any.
+    pub misses: Option<Uptime>,
+    /// Time from which it is jailed if it stays silent; `None` while it has missed no more than half of the window.
+    pub jailed_from: Option<Deadline>,
 }
 
 /// What a delegator has at a validator.
@@ -50,15 +69,62 @@ pub struct DepartureOf {
     pub completes_at: Option<Deadline>,
 }
 
+/// What the stake of a delegator at a validator has earned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewardsOf {
+    /// Operator of the validator.
+    pub validator: Address,
+    /// What is due to the delegator.
+    pub amount: u64,
+}
+
 fn address_of(bytes: &[u8]) -> Option<Address> {
     bytes.try_into().ok().map(Address)
 }
 
-/// Returns a validator.
+/// Returns a validator, with all that it has earned until now.
 pub(crate) fn summary<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address) -> Option<ValidatorSummary> {
-    let validator = view.validator(operator)?;
+    let validator = view.settled_validator(operator)?;
     let unbonded_at = validator.unbonding.and_then(|batch| queue::completes(view, batch));
-    Some(ValidatorSummary { operator: *operator, validator, unbonded_at })
+    let missed = misses(view, operator, &validator).map_or(0, |uptime| uptime.missed);
+    let old_key_until = validator.old_key.and_then(|old| queue::completes(view, old.batch));
+    Some(ValidatorSummary { operator: *operator, validator, unbonded_at, missed, old_key_until })
+}
+
+/// Returns the misses of the present membership of a validator.
+fn misses<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    operator: &Address,
+    validator: &StakedValidator,
+) -> Option<Uptime> {
+    view.uptime(operator).filter(|uptime| uptime.since == validator.member_since)
+}
+
+/// Returns what is known about the signatures of a validator; `None` if there is no such validator.
+pub(crate) fn uptime_of<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address) -> Option<UptimeOf> {
+    let (validator, params) = (view.validator(operator)?, view.params().staking);
+    let misses = misses(view, operator, &validator);
+    let is_often = |uptime: &&Uptime| uptime.missed > params.downtime_window / 2;
+    let jailed_from = misses.as_ref().filter(is_often).and_then(|uptime| {
+        let ms = uptime.silent_since.unix_millis().saturating_add(params.downtime.as_millis() as u64);
+        Deadline::from_unix_millis(ms)
+    });
+    Some(UptimeOf { since: validator.member_since, window: params.downtime_window, misses, jailed_from })
+}
+
+/// Returns at most `limit` slashes of a validator with their numbers, from the number `from` down, or from the newest one;
+/// and the number at which to continue.
+pub(crate) fn slashes_of<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    operator: &Address,
+    from: Option<u64>,
+    limit: usize,
+) -> (Vec<(u64, Slash)>, Option<u64>) {
+    let newest = view.slashes(operator);
+    let first = from.map_or(newest, |from| from.min(newest));
+    let last = first.saturating_sub(limit as u64);
+    let list = (last + 1..=first).rev().filter_map(|number| Some((number, view.slash(operator, number)?))).collect();
+    (list, (last > 0).then_some(last))
 }
 
 /// Returns at most `limit` addresses of a list from `from` on, and the one at which to continue.
@@ -122,4 +188,21 @@ pub(crate) fn departures_of<R: Reader + ?Sized>(
         }
     }
     (list, next)
+}
+
+/// Returns what the stake of a delegator has earned, in the order of the validators' operators.
+pub(crate) fn rewards_of<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    reader: &R,
+    delegator: Address,
+    from: Address,
+    limit: usize,
+) -> (Vec<RewardsOf>, Option<Address>) {
+    let (validators, next) = page(reader, &of_delegator_prefix(&delegator), from, limit);
+    let rewards = |validator: Address| {
+        let delegation = view.delegation(&delegator, &validator);
+        let amount = view.settled_validator(&validator).map_or(0, |found| found.due_amount(&delegation));
+        RewardsOf { validator, amount }
+    };
+    (validators.into_iter().map(rewards).collect(), next)
 }

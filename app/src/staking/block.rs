@@ -1,13 +1,18 @@
 //! What a block does about stake by itself: before its first transaction what is due, after its last one the new set.
 
-use std::{collections::BTreeSet, mem};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
 
-use types::{Address, Event, Power, Reader, Time, ValidatorUpdate, limits};
+use types::{Address, ConsensusPublicKey, Event, Height, Power, Reader, Time, ValidatorUpdate, limits};
 
 use super::{
+    changes::Staked,
     index::Index,
-    queue::{self, Item},
-    record::{StakedValidator, Status},
+    queue::{self, Item, What},
+    record::{Kept, StakedValidator, Status},
+    rotate, uptime,
 };
 use crate::{
     event::event,
@@ -19,18 +24,14 @@ use crate::{
 /// Maximum number of items that a block matures; the others follow in the next blocks.
 pub const MATURED_MAX: usize = 128;
 
-// At most two events for each item that matures, one for the set; proposals and evidence have the others.
+// At most three events for each item that matures, two for each validator that is slashed, two for each validator that ends
+// when it no longer earns, one for the set; proposals have the others.
 const _: () = {
     let proposals = 2 * limits::PROPOSALS_OPEN_MAX as usize * (limits::REVERT_SCOPE_MAX + 1) + limits::REVERT_SCOPE_MAX;
-    assert!(proposals + limits::EVIDENCE_NAMED_MAX + 2 * MATURED_MAX + 1 < limits::EVENTS_MAX);
+    let slashed = limits::EVIDENCE_NAMED_MAX + limits::VALIDATORS_MAX;
+    let stake = 3 * MATURED_MAX + 2 * slashed + 2 * limits::VALIDATORS_MAX + 1;
+    assert!(proposals + stake < limits::EVENTS_MAX);
 };
-
-/// What the transactions of a block changed about stake.
-#[derive(Default)]
-pub(crate) struct Staked {
-    /// Operators of the validators whose tokens or jail changed, or may have: a failed transaction leaves its own here.
-    pub changed: BTreeSet<Address>,
-}
 
 /// Closes the batch of the last block, and matures what is due. Cost without either: one read.
 pub(crate) fn begin<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>) -> Vec<Event> {
@@ -48,17 +49,18 @@ fn mature<R: Reader + ?Sized>(view: &mut View<'_, R>, batch: u64, item: Item, ev
     let operator = item.validator;
     // A validator is kept while something of it is in the queue, so there is one.
     let Some(mut validator) = view.validator(&operator) else { return };
-    match item.departure {
-        None if validator.unbonding == Some(batch) => validator.unbonding = None,
-        None => {}
-        Some(id) => {
+    match item.what {
+        What::Validator if validator.unbonding == Some(batch) => validator.unbonding = None,
+        What::Validator => {}
+        What::OldKey(address) => rotate::forget(view, &mut validator, &address),
+        What::Departure(id) => {
             let Some(mut departure) = view.departure(&operator, id) else { return };
             if keeps_power(view, &operator, &validator) {
                 departure.batch = queue::add(view, item);
                 view.set_departure(&operator, id, Some(&departure));
                 return;
             }
-            validator.departures = validator.departures.saturating_sub(1);
+            validator.end_departure(id);
             let delegator = departure.delegator;
             if let Some((to, _)) = departure.to {
                 let mut delegation = view.delegation(&delegator, &to);
@@ -69,9 +71,9 @@ fn mature<R: Reader + ?Sized>(view: &mut View<'_, R>, batch: u64, item: Item, ev
                 delegation.unbonding.retain(|other| *other != id);
                 view.set_delegation(&delegator, &operator, &delegation);
                 view.release(departure.tokens);
-                view.return_deposit(&delegator, departure.tokens);
+                view.pay(&delegator, departure.tokens);
                 if mutated(Mutation::UnbondTwice) {
-                    view.return_deposit(&delegator, departure.tokens);
+                    view.pay(&delegator, departure.tokens);
                 }
                 events.push(event(
                     "staking.unbonded",
@@ -95,38 +97,41 @@ fn keeps_power<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address, v
     is_kept && !mutated(Mutation::PayKept)
 }
 
-/// Stores a validator; deletes it if nothing refers to it any more and it answers for no set.
-fn end_or_store<R: Reader + ?Sized>(
+/// Stores a validator; deletes it if nothing refers to it any more, it answers for no set and earns for none.
+pub(super) fn end_or_store<R: Reader + ?Sized>(
     view: &mut View<'_, R>,
     operator: &Address,
     validator: &StakedValidator,
     events: &mut Vec<Event>,
 ) {
     let is_used = validator.shares > 0 || validator.departures > 0 || validator.is_tombstoned;
-    if is_used || validator.status() != Status::Unbonded {
+    let answers = validator.old_key.is_some() && !mutated(Mutation::EndWithOldKey);
+    if is_used || answers || validator.earnings.can_earn() || validator.status() != Status::Unbonded {
         view.set_validator(operator, Some(validator));
         return;
     }
     view.set_validator(operator, None);
     view.set_key_owner(&validator.public_key.address(), None);
+    uptime::forget(view, operator);
     // What rounding left behind.
     let mut pools = view.pools();
     pools.bonded = pools.bonded.checked_sub(validator.tokens).expect("a validator's tokens are part of the pool");
     view.set_pools(pools);
     view.add_to_fee_pool(validator.tokens);
+    events.extend(view.end_earnings(operator, validator.earnings.clone()));
     events.push(event("staking.validator_ended", [("validator", (operator.to_string(), true))]));
 }
 
-/// Computes the set after the last transaction of a block, and returns what changes in it. Cost without a changed validator:
-/// none.
+/// Computes the set after the last transaction of a block, with the parameters of the next height, and returns what changes in
+/// it. Cost without a changed validator: none.
 pub(crate) fn end<R: Reader + ?Sized>(
     view: &mut View<'_, R>,
     at: &At<'_>,
     staked: Staked,
     events: &mut Vec<Event>,
 ) -> Vec<ValidatorUpdate> {
-    let mut touched = staked.changed;
-    if touched.is_empty() {
+    let Staked { changed: mut touched, rotated, has_new_params } = staked;
+    if touched.is_empty() && !has_new_params {
         return Vec::new();
     }
     let params = &at.params.staking;
@@ -152,10 +157,9 @@ pub(crate) fn end<R: Reader + ?Sized>(
     let members: BTreeSet<Address> = touched.iter().copied().filter(|operator| index.is_member(operator)).collect();
     index.store();
     if is_empty && !mutated(Mutation::EmptySet) {
-        keep(view, &touched, events);
-        return Vec::new();
+        return keep(view, at, &touched, &rotated, events);
     }
-    update(view, at, &touched, &members)
+    update(view, at, &touched, &members, &rotated)
 }
 
 /// Gives the validators that changed their power in the new set.
@@ -164,42 +168,76 @@ fn update<R: Reader + ?Sized>(
     at: &At<'_>,
     touched: &BTreeSet<Address>,
     members: &BTreeSet<Address>,
+    rotated: &BTreeMap<Address, ConsensusPublicKey>,
 ) -> Vec<ValidatorUpdate> {
     let mut total = view.power_total();
-    let mut updates = Vec::new();
+    let (mut updates, mut changed) = (Vec::new(), Vec::new());
     for operator in touched {
         let Some(mut validator) = view.validator(operator) else { continue };
         let is_member = members.contains(operator);
+        let was_kept = validator.kept.as_mut().filter(|kept| kept.until.is_none());
+        if let Some(kept) = was_kept {
+            kept.until = Some(at.height);
+            view.set_validator(operator, Some(&validator));
+        }
         let eligible = || validator.eligible_power(at.params.staking.power_unit).unwrap_or(validator.power);
         let power = if is_member { eligible() } else { Power::ZERO };
+        rotate::change(&mut updates, &validator, validator.power, power, rotated.get(operator));
         if power == validator.power {
             continue;
         }
         total = Power(total.0 - validator.power.0 + power.0);
+        if validator.power == Power::ZERO && at.height > Height::GENESIS {
+            validator.member_since = at.height.next().next();
+        }
         validator.power = power;
         validator.unbonding = match power {
-            Power::ZERO => Some(queue::add(view, Item { validator: *operator, departure: None })),
+            Power::ZERO => Some(queue::add(view, Item { validator: *operator, what: What::Validator })),
             _ => None,
         };
-        updates.push(ValidatorUpdate { public_key: validator.public_key, power });
+        validator.earnings.waiting.push(power);
+        changed.push(*operator);
         view.set_validator(operator, Some(&validator));
     }
     view.set_power_total(total);
+    if !changed.is_empty() {
+        view.shift_powers(at.height, total, &changed);
+    }
     updates
 }
 
-/// Lets the last members keep their power, because no other ones may replace them.
-fn keep<R: Reader + ?Sized>(view: &mut View<'_, R>, touched: &BTreeSet<Address>, events: &mut Vec<Event>) {
-    let has_power = |operator: &&Address| view.validator(operator).is_some_and(|kept| kept.power > Power::ZERO);
-    let kept: Vec<Vec<u8>> = touched.iter().filter(has_power).map(|operator| operator.0.to_vec()).collect();
+/// Lets the last members keep their power, because no other ones may replace them. Returns the changes of their keys.
+fn keep<R: Reader + ?Sized>(
+    view: &mut View<'_, R>,
+    at: &At<'_>,
+    touched: &BTreeSet<Address>,
+    rotated: &BTreeMap<Address, ConsensusPublicKey>,
+    events: &mut Vec<Event>,
+) -> Vec<ValidatorUpdate> {
+    let mut updates = Vec::new();
+    for (operator, old) in rotated {
+        if let Some(kept) = view.validator(operator) {
+            rotate::change(&mut updates, &kept, kept.power, kept.power, Some(old));
+        }
+    }
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    for operator in touched {
+        let Some(mut validator) = view.validator(operator).filter(|found| found.power > Power::ZERO) else { continue };
+        kept.push(operator.0.to_vec());
+        if validator.kept.is_none_or(|before| before.until.is_some()) {
+            validator.kept = Some(Kept { from: at.height, until: None });
+            view.set_validator(operator, Some(&validator));
+        }
+    }
     if kept.is_empty() {
-        return;
+        return updates;
     }
     let mut index = Index::load(view);
     index.set.kept = kept;
     index.store();
     let why = "no validator has stake for a unit of power and is not in jail".to_owned();
     events.push(event("staking.set_kept", [("why", (why, false))]));
+    updates
 }
 
 /// Returns the earliest time at which a block does something about stake by itself. It may have passed.

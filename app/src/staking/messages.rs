@@ -9,9 +9,10 @@ use types::{
 };
 
 use super::{
-    block::Staked,
-    queue::{self, Item},
+    changes::Staked,
+    queue::{self, Item, What},
     record::{Delegation, Departure, Jail, JailReason, StakedValidator},
+    rotate::rotate,
 };
 use crate::{
     error::Refusal,
@@ -48,7 +49,9 @@ pub(crate) fn check_stake(params: &Params, message: &StakeMsg) -> Result<u64, Re
             }
             check_amount(*amount).map(|()| 0)
         }
-        StakeMsg::Unjail => Ok(0),
+        StakeMsg::Unjail | StakeMsg::WithdrawRewards { .. } | StakeMsg::WithdrawCommission | StakeMsg::RotateKey(_) => {
+            Ok(0)
+        }
     }
 }
 
@@ -111,6 +114,12 @@ pub(crate) fn execute<R: Reader + ?Sized>(
         StakeMsg::Cancel { validator, id, amount } => stake.cancel(validator, *id, *amount)?,
         StakeMsg::Redelegate { from, to, amount } => stake.redelegate(from, to, *amount)?,
         StakeMsg::Unjail => stake.unjail()?,
+        StakeMsg::WithdrawRewards { validator } => stake.withdraw_rewards(validator)?,
+        StakeMsg::WithdrawCommission => stake.withdraw_commission()?,
+        StakeMsg::RotateKey(new) => {
+            let event = rotate(stake.view, at, chain_id, *signer, new, stake.staked)?;
+            stake.events.push(event);
+        }
     }
     Ok(stake.events)
 }
@@ -130,13 +139,19 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         self.staked.changed.insert(*operator);
     }
 
+    /// Returns a validator, with all that it has earned until now.
     fn known(&mut self, operator: &Address) -> Result<StakedValidator, Refusal> {
-        self.view.validator(operator).ok_or(Refusal::UnknownValidator { validator: *operator })
+        self.view.settled_validator(operator).ok_or(Refusal::UnknownValidator { validator: *operator })
     }
 
-    /// Returns the validator of the signer.
+    /// Returns the validator of the signer, with all that it has earned until now.
     fn own(&mut self) -> Result<StakedValidator, Refusal> {
-        self.view.validator(self.signer).ok_or(Refusal::NotValidator { signer: *self.signer })
+        self.view.settled_validator(self.signer).ok_or(Refusal::NotValidator { signer: *self.signer })
+    }
+
+    /// Pays the signer what its delegation has earned, before its shares change. The validator must be settled.
+    fn pay(&mut self, operator: &Address, validator: &mut StakedValidator, delegation: &mut Delegation) {
+        self.events.extend(self.view.pay_due((self.signer, operator), validator, delegation));
     }
 
     /// Adds an event about the signer's stake at a validator.
@@ -170,8 +185,8 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         let mut validator =
             StakedValidator::new(create.public_key, description, create.commission, create.own_min, now);
         let shares = validator.add(create.amount).ok_or(Refusal::NoValue { validator: operator })?;
-        let mut delegation = self.view.delegation(&operator, &operator);
-        delegation.shares += shares;
+        let delegation = self.view.delegation(&operator, &operator);
+        let delegation = Delegation { shares, ..delegation };
         self.view.set_delegation(&operator, &operator, &delegation);
         self.view.set_key_owner(&consensus, Some(&operator));
         self.store(&operator, &validator);
@@ -219,10 +234,11 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
 
     fn delegate(&mut self, operator: &Address, amount: u64) -> Result<(), Refusal> {
         let mut validator = self.known(operator)?;
+        let mut delegation = self.view.delegation(self.signer, operator);
+        self.pay(operator, &mut validator, &mut delegation);
         let shares = validator.add(amount).ok_or(Refusal::NoValue { validator: *operator })?;
         self.view.take(self.signer, amount)?;
         self.view.bond(amount, self.at.params.staking.power_unit)?;
-        let mut delegation = self.view.delegation(self.signer, operator);
         delegation.shares += shares;
         self.view.set_delegation(self.signer, operator, &delegation);
         self.store(operator, &validator);
@@ -247,13 +263,14 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
     }
 
     fn undelegate(&mut self, operator: &Address, amount: Option<u64>) -> Result<(), Refusal> {
-        let found = self.view.validator(operator);
+        let found = self.view.settled_validator(operator);
         let mut delegation = self.view.delegation(self.signer, operator);
         let (shares, amount) = self.shares(operator, found.as_ref(), &delegation, amount)?;
         let mut validator = found.ok_or(Refusal::UnknownValidator { validator: *operator })?;
         if delegation.unbonding.len() >= DEPARTURES_MAX && !mutated(Mutation::AnyUnbondings) {
             return Err(Refusal::TooManyDepartures { validator: *operator, max: DEPARTURES_MAX });
         }
+        self.pay(operator, &mut validator, &mut delegation);
         validator.remove(shares, amount);
         delegation.shares -= shares;
         self.view.unbond(amount);
@@ -283,7 +300,7 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         let id = validator.next_departure;
         validator.next_departure += 1;
         validator.departures += 1;
-        let batch = queue::add(self.view, Item { validator: *operator, departure: Some(id) });
+        let batch = queue::add(self.view, Item { validator: *operator, what: What::Departure(id) });
         let (delegator, height) = (*self.signer, self.at.height);
         let departure = Departure { delegator, tokens_start: tokens, tokens, height, batch, to };
         self.view.set_departure(operator, id, Some(&departure));
@@ -301,7 +318,7 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
     }
 
     fn redelegate(&mut self, from: &Address, to: &Address, amount: u64) -> Result<(), Refusal> {
-        let found = self.view.validator(from);
+        let found = self.view.settled_validator(from);
         let mut left = self.view.delegation(self.signer, from);
         let (shares, amount) = self.shares(from, found.as_ref(), &left, Some(amount))?;
         let mut source = found.ok_or(Refusal::UnknownValidator { validator: *from })?;
@@ -316,6 +333,8 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         if gained.arrivals.len() >= DEPARTURES_MAX && !mutated(Mutation::AnyRedelegations) {
             return Err(Refusal::TooManyDepartures { validator: *to, max: DEPARTURES_MAX });
         }
+        self.pay(from, &mut source, &mut left);
+        self.pay(to, &mut target, &mut gained);
         let new = target.add(amount).ok_or(Refusal::NoValue { validator: *to })?;
         source.remove(shares, amount);
         (left.shares, gained.shares) = (left.shares - shares, gained.shares + new);
@@ -348,15 +367,16 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         if amount > departure.tokens {
             return Err(Refusal::NoDelegation { validator: *operator, have: departure.tokens });
         }
+        let mut delegation = self.view.delegation(self.signer, operator);
+        self.pay(operator, &mut validator, &mut delegation);
         let shares = validator.add(amount).ok_or(Refusal::NoValue { validator: *operator })?;
         self.view.release(amount);
         self.view.bond(amount, self.at.params.staking.power_unit)?;
-        let mut delegation = self.view.delegation(self.signer, operator);
         delegation.shares += shares;
         departure.tokens -= amount;
         if departure.tokens == 0 {
             delegation.unbonding.retain(|other| *other != id);
-            validator.departures = validator.departures.saturating_sub(1);
+            validator.end_departure(id);
         }
         self.view.set_departure(operator, id, Some(&departure).filter(|departure| departure.tokens > 0));
         self.view.set_delegation(self.signer, operator, &delegation);
@@ -380,6 +400,30 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         validator.jail = None;
         self.store(&operator, &validator);
         self.tell_own("staking.unjailed", []);
+        Ok(())
+    }
+
+    fn withdraw_rewards(&mut self, operator: &Address) -> Result<(), Refusal> {
+        let mut validator = self.known(operator)?;
+        let mut delegation = self.view.delegation(self.signer, operator);
+        let paid = self.view.pay_due((self.signer, operator), &mut validator, &mut delegation);
+        if paid.is_none() && !mutated(Mutation::WithdrawNothing) {
+            return Err(Refusal::NothingDue { validator: *operator });
+        }
+        self.events.extend(paid);
+        self.view.set_delegation(self.signer, operator, &delegation);
+        self.view.set_validator(operator, Some(&validator));
+        Ok(())
+    }
+
+    fn withdraw_commission(&mut self) -> Result<(), Refusal> {
+        let (operator, mut validator) = (*self.signer, self.own()?);
+        let paid = self.view.pay_commission(&operator, &mut validator.earnings);
+        if paid.is_none() && !mutated(Mutation::WithdrawNothing) {
+            return Err(Refusal::NothingDue { validator: operator });
+        }
+        self.events.extend(paid);
+        self.view.set_validator(&operator, Some(&validator));
         Ok(())
     }
 }

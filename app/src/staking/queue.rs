@@ -14,8 +14,38 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     pub validator: Address,
-    /// Number of a departure; `None` for the validator itself, which ends to unbond.
-    pub departure: Option<u64>,
+    pub what: What,
+}
+
+/// What of a validator matures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// The validator itself, which ends to unbond.
+    Validator,
+    /// The departure with this number.
+    Departure(u64),
+    /// The consensus key with this address, which the validator replaced.
+    OldKey(Address),
+}
+
+impl Item {
+    fn to_pb(self) -> pb::StakeItem {
+        let (departure, old_key) = match self.what {
+            What::Validator => (None, None),
+            What::Departure(id) => (Some(id), None),
+            What::OldKey(address) => (None, Some(address.0.to_vec())),
+        };
+        pb::StakeItem { validator: self.validator.0.to_vec(), departure, old_key }
+    }
+
+    fn from_pb(pb: pb::StakeItem) -> Option<Self> {
+        let what = match (pb.departure, pb.old_key) {
+            (None, None) => What::Validator,
+            (Some(id), _) => What::Departure(id),
+            (None, Some(address)) => What::OldKey(Address(address.try_into().ok()?)),
+        };
+        Some(Self { validator: Address(pb.validator.try_into().ok()?), what })
+    }
 }
 
 fn queue<R: Reader + ?Sized>(view: &mut View<'_, R>) -> pb::StakeQueue {
@@ -29,8 +59,7 @@ fn set_queue<R: Reader + ?Sized>(view: &mut View<'_, R>, queue: pb::StakeQueue) 
 /// Adds an item to the batch of this block, and returns the number of the batch.
 pub(super) fn add<R: Reader + ?Sized>(view: &mut View<'_, R>, item: Item) -> u64 {
     let mut queue = queue(view);
-    let pb = pb::StakeItem { validator: item.validator.0.to_vec(), departure: item.departure };
-    view.set(&key::stake_item(queue.next, queue.open_items), Some(pb.encode_to_vec()));
+    view.set(&key::stake_item(queue.next, queue.open_items), Some(item.to_pb().encode_to_vec()));
     queue.open_items += 1;
     set_queue(view, queue);
     queue.next
@@ -70,9 +99,7 @@ pub(super) fn next_due<R: Reader + ?Sized>(view: &mut View<'_, R>, now: Time) ->
         return None;
     }
     let key = key::stake_item(number, queue.place);
-    let pb: Option<pb::StakeItem> = view.message(&key);
-    let item =
-        pb.and_then(|pb| Some(Item { validator: Address(pb.validator.try_into().ok()?), departure: pb.departure }));
+    let item = view.message(&key).and_then(Item::from_pb);
     let item = item.or_else(|| view.unreadable(&key, "an item of the queue is missing"))?;
     view.set(&key, None);
     queue.place += 1;

@@ -6,6 +6,7 @@ use types::{
     limits::POWER_TOTAL_MAX, pb,
 };
 
+use super::rewards::Earnings;
 use crate::{
     error::Refusal,
     kv::height_pb,
@@ -48,6 +49,37 @@ pub struct StakedValidator {
     pub next_departure: u64,
     /// Number of its departures that wait.
     pub departures: u32,
+    /// Number of the first departure that paid for a double sign, or that left after it paid; 0 if it never signed twice.
+    pub punished_from: u64,
+    /// Number of the departures before that one that wait.
+    pub unpunished: u32,
+    /// First height of the sets in which it has been since.
+    pub member_since: Height,
+    /// The last blocks in a row that left it its power because no other validator could replace it. What left it in one of
+    /// them counted until the set without it.
+    pub kept: Option<Kept>,
+    /// What its power earned.
+    pub earnings: Earnings,
+    /// The consensus key that it had before, while evidence against that key can come.
+    pub old_key: Option<OldKey>,
+}
+
+/// A range of blocks that left a validator its power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The first of them.
+    pub from: Height,
+    /// The block that computed another set; `None` as long as there is none.
+    pub until: Option<Height>,
+}
+
+/// A consensus key that its validator replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldKey {
+    /// Address of the key.
+    pub address: Address,
+    /// The batch with which the key is forgotten.
+    pub batch: u64,
 }
 
 /// The jail of a validator.
@@ -64,24 +96,40 @@ pub struct Jail {
 pub enum JailReason {
     /// The operator's own stake is below its minimum.
     OwnStake,
+    /// It signed nothing for too long.
+    Downtime,
+    /// It signed two votes, or blocks, that contradict each other.
+    DoubleSign,
 }
+
+/// Number above those of the reasons for jail.
+const NUMBERS_MAX: u32 = 16;
 
 impl JailReason {
     /// Returns the reason in two words.
     pub fn name(self) -> &'static str {
         match self {
             Self::OwnStake => "own_stake",
+            Self::Downtime => "downtime",
+            Self::DoubleSign => "double_sign",
         }
+    }
+
+    /// Returns the reason with this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        (1..=NUMBERS_MAX).filter_map(Self::from_number).find(|why| why.name() == name)
     }
 
     fn number(self) -> u32 {
         match self {
             Self::OwnStake => 1,
+            Self::Downtime => 2,
+            Self::DoubleSign => 3,
         }
     }
 
     fn from_number(number: u32) -> Option<Self> {
-        (number == 1).then_some(Self::OwnStake)
+        [Self::OwnStake, Self::Downtime, Self::DoubleSign].into_iter().find(|why| why.number() == number)
     }
 }
 
@@ -117,6 +165,8 @@ pub struct Delegation {
     /// Redelegations to this validator that have not matured: the validator that they come from, and the number of the
     /// departure there.
     pub arrivals: Vec<(Address, u64)>,
+    /// Sum of rewards per share up to which it was paid; 0 without shares.
+    pub per_share: u128,
 }
 
 /// Stake that left a validator and can still be slashed for what the validator did before.
@@ -136,13 +186,37 @@ pub struct Departure {
     pub to: Option<(Address, u128)>,
 }
 
-/// Amounts of money that are no account's.
+/// Amounts of money that are no account's, without fees and deposits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pools {
     /// Tokens of all validators.
     pub bonded: u64,
     /// Stake that waits for the end of its unbonding.
     pub unbonding: u64,
+    /// Income of the set that is not paid yet.
+    pub rewards: u64,
+    /// The community pool, which the validators spend by proposals.
+    pub community: u64,
+}
+
+impl Pools {
+    /// Returns the sum of the amounts.
+    pub fn sum(&self) -> u64 {
+        self.bonded + self.unbonding + self.rewards + self.community
+    }
+}
+
+/// Encodes a number of 128 bits; 0 as nothing.
+pub(super) fn bytes_of(number: u128) -> Vec<u8> {
+    if number == 0 { Vec::new() } else { number.to_be_bytes().to_vec() }
+}
+
+pub(super) fn number_of(bytes: &[u8]) -> Option<u128> {
+    if bytes.is_empty() { Some(0) } else { shares_of(bytes) }
+}
+
+fn height(height: i64) -> Option<Height> {
+    u64::try_from(height).ok().map(Height)
 }
 
 fn share_bytes(shares: u128) -> Vec<u8> {
@@ -177,6 +251,12 @@ impl StakedValidator {
             is_tombstoned: false,
             next_departure: 1,
             departures: 0,
+            punished_from: 0,
+            unpunished: 0,
+            member_since: Height::GENESIS,
+            kept: None,
+            earnings: Earnings::default(),
+            old_key: None,
         }
     }
 
@@ -222,6 +302,14 @@ impl StakedValidator {
         self.tokens = self.tokens.checked_sub(amount).expect("the tokens pay for all shares");
     }
 
+    /// Counts a departure that does not wait any more.
+    pub(crate) fn end_departure(&mut self, id: u64) {
+        self.departures = self.departures.saturating_sub(1);
+        if id < self.punished_from {
+            self.unpunished = self.unpunished.saturating_sub(1);
+        }
+    }
+
     /// Returns the power of the validator in a set, if it may be in one.
     pub(crate) fn eligible_power(&self, power_unit: u64) -> Option<Power> {
         let is_free = self.jail.is_none() || mutated(Mutation::JailedSigns);
@@ -249,6 +337,13 @@ impl StakedValidator {
             is_tombstoned: self.is_tombstoned,
             next_departure: self.next_departure,
             departures: self.departures,
+            punished_from: self.punished_from,
+            unpunished: self.unpunished,
+            member_since: height_pb(self.member_since),
+            kept_from: height_pb(self.kept.map_or(Height::GENESIS, |kept| kept.from)),
+            kept_until: height_pb(self.kept.and_then(|kept| kept.until).unwrap_or_default()),
+            earnings: Some(self.earnings.to_pb()).filter(|pb| *pb != pb::Earnings::default()),
+            old_key: self.old_key.map(|old| pb::OldKey { address: old.address.0.to_vec(), batch: old.batch }),
         }
     }
 
@@ -263,6 +358,8 @@ impl StakedValidator {
         let jail = |jail: pb::Jail| {
             Some(Jail { until: Deadline::from_unix_millis(jail.until_ms)?, why: JailReason::from_number(jail.why)? })
         };
+        let old_key =
+            |old: pb::OldKey| Some(OldKey { address: Address(old.address.try_into().ok()?), batch: old.batch });
         Some(Self {
             public_key: ConsensusPublicKey::from_pb(pb.pub_key?).ok()?,
             description: Description { moniker, website, details },
@@ -281,6 +378,18 @@ impl StakedValidator {
             is_tombstoned: pb.is_tombstoned,
             next_departure: pb.next_departure,
             departures: pb.departures,
+            punished_from: pb.punished_from,
+            unpunished: pb.unpunished,
+            member_since: height(pb.member_since)?,
+            kept: match (height(pb.kept_from)?, height(pb.kept_until)?) {
+                (Height::GENESIS, _) => None,
+                (from, until) => Some(Kept { from, until: Some(until).filter(|until| *until > Height::GENESIS) }),
+            },
+            earnings: Earnings::from_pb(pb.earnings.unwrap_or_default())?,
+            old_key: match pb.old_key {
+                None => None,
+                Some(pb) => Some(old_key(pb)?),
+            },
         })
     }
 }
@@ -294,7 +403,8 @@ impl Delegation {
     fn from_pb(pb: pb::Delegation) -> Option<Self> {
         let arrival = |pb: pb::Arrival| Some((Address(pb.from.try_into().ok()?), pb.id));
         let arrivals = pb.arrivals.into_iter().map(arrival).collect::<Option<_>>()?;
-        Some(Self { shares: shares_of(&pb.shares)?, unbonding: pb.unbonding, arrivals })
+        let per_share = number_of(&pb.per_share)?;
+        Some(Self { shares: shares_of(&pb.shares)?, unbonding: pb.unbonding, arrivals, per_share })
     }
 
     fn to_pb(&self) -> pb::Delegation {
@@ -303,6 +413,7 @@ impl Delegation {
             shares: share_bytes(self.shares),
             unbonding: self.unbonding.clone(),
             arrivals: self.arrivals.iter().map(arrival).collect(),
+            per_share: bytes_of(self.per_share),
         }
     }
 }
@@ -323,13 +434,13 @@ impl Departure {
         }
     }
 
-    fn from_pb(pb: pb::Departure) -> Option<Self> {
+    pub(crate) fn from_pb(pb: pb::Departure) -> Option<Self> {
         let to = |pb: pb::Redelegated| Some((Address(pb.validator.try_into().ok()?), shares_of(&pb.shares)?));
         Some(Self {
             delegator: Address(pb.delegator.try_into().ok()?),
             tokens_start: pb.tokens_start,
             tokens: pb.tokens,
-            height: Height(u64::try_from(pb.height).ok()?),
+            height: height(pb.height)?,
             batch: pb.batch,
             to: match pb.to {
                 None => None,
@@ -378,8 +489,11 @@ impl<R: Reader + ?Sized> View<'_, R> {
         delegation.or_else(|| self.unreadable(&key, "it is not a delegation")).unwrap_or_default()
     }
 
+    /// Sets what a delegator has at a validator. Without shares, nothing is due to it.
     pub(crate) fn set_delegation(&mut self, delegator: &Address, operator: &Address, delegation: &Delegation) {
-        let value = (*delegation != Delegation::default()).then(|| delegation.to_pb().encode_to_vec());
+        let per_share = if delegation.shares > 0 { delegation.per_share } else { 0 };
+        let delegation = Delegation { per_share, ..delegation.clone() };
+        let value = (delegation != Delegation::default()).then(|| delegation.to_pb().encode_to_vec());
         self.set_listed(&key::delegation(delegator, operator), value);
     }
 
@@ -394,14 +508,15 @@ impl<R: Reader + ?Sized> View<'_, R> {
         self.set(&key::departure(operator, id), departure.map(|departure| departure.to_pb().encode_to_vec()));
     }
 
-    /// Returns the amounts of stake.
+    /// Returns the amounts of money that are no account's, without fees and deposits.
     pub fn pools(&mut self) -> Pools {
         let pb: pb::StakePools = self.message(key::STAKE_POOLS).unwrap_or_default();
-        Pools { bonded: pb.bonded, unbonding: pb.unbonding }
+        Pools { bonded: pb.bonded, unbonding: pb.unbonding, rewards: pb.rewards, community: pb.community }
     }
 
     pub(crate) fn set_pools(&mut self, pools: Pools) {
-        let pb = pb::StakePools { bonded: pools.bonded, unbonding: pools.unbonding };
+        let Pools { bonded, unbonding, rewards, community } = pools;
+        let pb = pb::StakePools { bonded, unbonding, rewards, community };
         self.set(key::STAKE_POOLS, (pools != Pools::default()).then(|| pb.encode_to_vec()));
     }
 
@@ -432,12 +547,10 @@ impl<R: Reader + ?Sized> View<'_, R> {
 
     /// Moves stake from the bonded pool to the one that unbonds.
     pub(crate) fn unbond(&mut self, amount: u64) {
-        let Pools { bonded, unbonding } = self.pools();
-        let bonded = bonded.checked_sub(amount).expect("a validator's tokens are part of the pool");
-        self.set_pools(Pools {
-            bonded,
-            unbonding: unbonding.checked_add(amount).expect("stake is part of the supply"),
-        });
+        let mut pools = self.pools();
+        pools.bonded = pools.bonded.checked_sub(amount).expect("a validator's tokens are part of the pool");
+        pools.unbonding = pools.unbonding.checked_add(amount).expect("stake is part of the supply");
+        self.set_pools(pools);
     }
 
     /// Takes stake from the pool that unbonds.

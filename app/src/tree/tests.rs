@@ -8,12 +8,8 @@ use super::rows::{path_of, row_value, rows_of, split_row};
 use super::stored::ChangedNodes;
 use super::*;
 
-#[path = "../../tests/common/counting.rs"]
-mod counting;
 mod crowded;
 mod earlier;
-
-use counting::Counting;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 

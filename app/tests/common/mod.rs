@@ -3,14 +3,15 @@
 
 pub mod counting;
 pub mod net;
+pub mod rewards;
 pub mod stake;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use app::{Account, App, BlockContext, FirstValidator, Outcome, Rules, View, genesis_writes};
 use types::{
-    Address, ChainId, Deadline, Event, Height, History, Msg, Params, Power, Reader, SecretKey, Time, Transaction,
-    TxBody, TxOrder, TxResult, ValidatorUpdate, VerifiedTx, Version, Versions, WriteSet,
+    Address, ChainId, Deadline, Event, Height, History, Misbehavior, Msg, Params, Power, Reader, SecretKey, Time,
+    Transaction, TxBody, TxOrder, TxResult, ValidatorUpdate, VerifiedTx, Version, Versions, WriteSet,
 };
 
 pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -80,6 +81,12 @@ pub struct Chain {
     pub events: Vec<Event>,
     /// Changes of the validator set by the last block.
     pub updates: Vec<ValidatorUpdate>,
+    /// What the evidence of the next block proves.
+    pub misbehavior: Vec<Misbehavior>,
+    /// Validators that are absent in the last commit of the next block.
+    pub absent: Vec<Address>,
+    /// Parameters of the next height, if the last block changed them.
+    pub params_update: Option<Params>,
 }
 
 /// The rows of a chain, with the heights at which they changed.
@@ -144,6 +151,9 @@ impl Chain {
             versions,
             events: Vec::new(),
             updates: Vec::new(),
+            misbehavior: Vec::new(),
+            absent: Vec::new(),
+            params_update: None,
             time: Time::from_unix_millis(1000),
         }
     }
@@ -162,7 +172,8 @@ impl Chain {
     }
 
     pub fn context(&self) -> BlockContext {
-        BlockContext { height: self.next_height(), time: self.time, proposer: address(1), misbehavior: Vec::new() }
+        let (misbehavior, absent) = (self.misbehavior.clone(), self.absent.clone());
+        BlockContext { height: self.next_height(), time: self.time, proposer: address(1), misbehavior, absent }
     }
 
     pub fn execute(&self, txs: &[VerifiedTx]) -> Outcome {
@@ -172,11 +183,13 @@ impl Chain {
     /// Executes a block, stores its rows and commits it.
     pub fn block(&mut self, txs: &[VerifiedTx]) -> Vec<TxResult> {
         let outcome = self.execute(txs);
+        (self.misbehavior, self.absent) = (Vec::new(), Vec::new());
         store(&mut self.rows, &outcome.writes);
         let height = self.next_height();
         self.versions.write(height, &outcome.writes);
         self.events = outcome.results.events;
         self.updates = outcome.results.validator_updates;
+        self.params_update = outcome.results.params_update;
         self.changed.extend(outcome.writes.0.keys().map(|row| (row.clone(), height)));
         self.app.commit(outcome.update);
         self.time = self.time.saturating_add(Duration::from_secs(1));

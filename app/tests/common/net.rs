@@ -77,7 +77,7 @@ pub fn propose(revert: Revert) -> Msg {
 }
 
 pub fn vote(id: u64, yes: bool) -> Msg {
-    Msg::Vote { id, yes }
+    Msg::Vote { id, choice: yes.into() }
 }
 
 impl Net {

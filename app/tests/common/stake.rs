@@ -3,8 +3,8 @@
 
 use app::{StakedValidator, View};
 use types::{
-    Address, Commission, ConsensusKey, Description, EvidenceParams, Msg, Params, Power, StakeMsg, StakingParams,
-    ValidatorCreate, possession_message,
+    Address, Commission, ConsensusKey, Description, Event, EvidenceParams, Hash, Height, KeyRotate, Misbehavior,
+    MisbehaviorKind, Msg, Params, Power, StakeMsg, StakingParams, Time, ValidatorCreate, possession_message,
 };
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
 /// Stake that gives a power of 1 on these chains.
 pub const UNIT: u64 = 1000;
 
-/// Parameters with an unbonding time of 10 seconds.
+/// Parameters with an unbonding time of 10 seconds. All income is the community's, so that these tests have no rewards.
 pub fn params(validators_max: u64) -> Params {
     Params {
         evidence: EvidenceParams { age_max: seconds(5), ..EvidenceParams::default() },
@@ -26,6 +26,9 @@ pub fn params(validators_max: u64) -> Params {
             commission_bps_min: 100,
             commission_bps_max: 5000,
             own_stake_min: 500,
+            issuance_bps_per_year: 0,
+            community_bps: 10_000,
+            ..StakingParams::default()
         },
         ..super::net::params()
     }
@@ -82,11 +85,56 @@ pub fn redelegate(from: u8, to: u8, amount: u64) -> Msg {
     Msg::Stake(StakeMsg::Redelegate { from: of(from), to: of(to), amount })
 }
 
+pub fn withdraw(validator: u8) -> Msg {
+    Msg::Stake(StakeMsg::WithdrawRewards { validator: of(validator) })
+}
+
+pub fn withdraw_commission() -> Msg {
+    Msg::Stake(StakeMsg::WithdrawCommission)
+}
+
 pub fn unjail() -> Msg {
     Msg::Stake(StakeMsg::Unjail)
 }
 
+/// A double sign of the validator of the operator `seed`, which had this power at that height.
+pub fn double_sign(seed: u8, height: u64, power: u64) -> Misbehavior {
+    let consensus = if seed > 50 { seed + 50 } else { seed + 200 };
+    Misbehavior {
+        kind: MisbehaviorKind::DuplicateVote,
+        validator: super::address(consensus),
+        height: Height(height),
+        time: Time::from_unix_millis(1000 * height),
+        power: Power(power),
+        total_power: Power(40),
+        evidence: Hash([height as u8; 32]),
+    }
+}
+
+/// Replaces the consensus key of the validator of an account by that of the seed `consensus`.
+pub fn rotate_key(seed: u8, consensus: u8) -> Msg {
+    rotate_with(key(consensus), &of(seed))
+}
+
+/// As [`rotate_key`], with a possession that was signed for this operator.
+pub fn rotate_with(consensus: types::SecretKey, operator: &Address) -> Msg {
+    let possession = consensus.sign_message(&possession_message(&chain_id(), operator));
+    Msg::Stake(StakeMsg::RotateKey(Box::new(KeyRotate { public_key: consensus.public_key().into(), possession })))
+}
+
 impl Net {
+    /// Executes an empty block with evidence of these double signs, and returns its events.
+    pub fn accuse(&mut self, misbehavior: &[Misbehavior]) -> Vec<Event> {
+        self.chain.misbehavior = misbehavior.to_vec();
+        self.empty()
+    }
+
+    /// Executes an empty block in whose last commit the validators of these operators are absent, and returns its events.
+    pub fn without(&mut self, operators: &[u8]) -> Vec<Event> {
+        self.chain.absent = operators.iter().map(|seed| super::address(seed + 50)).collect();
+        self.empty()
+    }
+
     pub fn validator(&self, seed: u8) -> StakedValidator {
         View::of_state(&self.chain.rows).validator(&of(seed)).expect("the validator exists")
     }

@@ -3,7 +3,7 @@
 
 use app::{BrokenRule, Mutation};
 
-use super::{namespaces, proposals, stake, trees};
+use super::{decisions, namespaces, proposals, rewards, rotation, slash, stake, trees, uptime};
 
 types::detections! {
     CreateTwice: namespaces::each_refusal_leaves_the_state_unchanged "E_NS_EXISTS";
@@ -67,7 +67,7 @@ types::detections! {
     TotalOfVoters: proposals::a_revert_returns_the_old_content_and_nothing_else "total=40";
     TwoThirdsDecide: proposals::exactly_two_thirds_decide_nothing "20 of 30";
     ThirdDecides: proposals::a_revert_returns_the_old_content_and_nothing_else "no decision without more than 2/3";
-    NeverReject: proposals::more_than_a_third_rejects_and_keeps_the_deposit "revert.rejected id=1";
+    NeverReject: proposals::more_than_a_third_rejects_and_the_deposit_comes_back "revert.rejected id=1";
     ThirdRejects: proposals::exactly_a_third_neither_freezes_nor_rejects "10 of 30 vote no";
     NeverExpire: proposals::a_proposal_expires_and_its_deposit_comes_back "right: 121";
     ScheduleOverlap: proposals::one_of_two_overlapping_proposals_is_scheduled_and_supersedes_the_other
@@ -78,7 +78,25 @@ types::detections! {
     CancelClosed: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_CLOSED";
     StayOpen: proposals::no_more_proposals_are_open_or_tried_in_a_block_than_allowed "E_TOO_MANY_OPEN";
     KeepDeposit: proposals::a_revert_returns_the_old_content_and_nothing_else "the deposit came back";
-    ReturnLost: proposals::more_than_a_third_rejects_and_keeps_the_deposit "Rejected";
+    ReturnLost: decisions::more_than_a_third_with_veto_takes_the_deposit "the deposit is lost";
+    NoIsVeto: proposals::more_than_a_third_rejects_and_the_deposit_comes_back "Rejected";
+    ThirdVetoes: decisions::exactly_a_third_with_veto_takes_nothing "it comes back";
+
+    SkipActProposed: decisions::parameters_that_would_stop_the_chain_are_refused "E_BAD_PARAMS",
+        decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "E_UPGRADE_HEIGHT";
+    SkipActCheck: decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "proposal.failed id=2";
+    ParamsAtOnce: decisions::parameters_act_in_the_next_block "the block that changes them has the old ones";
+    AnyPrice: decisions::parameters_that_would_stop_the_chain_are_refused "E_BAD_PARAMS";
+    KeepSet: decisions::the_set_follows_its_maximum_size "one leaves the set";
+    FreezeActs: decisions::only_a_revert_can_freeze "E_NOT_REVERT";
+    SpendMore: decisions::the_community_pool_pays_what_it_has "proposal.failed id=2";
+    SpendForNothing: decisions::the_community_pool_pays_what_it_has "the supply";
+    SeveralPlans: decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "E_UPGRADE_PLANNED";
+    AnyUpgradeHeight: decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "E_UPGRADE_HEIGHT";
+    UpgradeTwice: decisions::an_upgrade_migrates_the_state_before_the_first_transaction "E_UPGRADE_DONE";
+    KeepPlan: decisions::an_upgrade_migrates_the_state_before_the_first_transaction "no plan is left";
+    KeepVersion: decisions::an_upgrade_migrates_the_state_before_the_first_transaction "version_app=2";
+    NoBarrier: decisions::no_revert_goes_back_before_an_upgrade "E_CROSSES_BARRIER";
 
     OneFreezes: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "10 of 40";
     ThirdFreezes: proposals::exactly_a_third_neither_freezes_nor_rejects "10 of 30 demand a freeze";
@@ -117,8 +135,10 @@ types::detections! {
     KeepDivided: trees::the_nodes_of_a_bucket_are_stored_while_it_is_crowded "left: [6, 45, 45, 45]";
 
     ValidatorTwice: stake::a_validator_that_cannot_be_created_changes_nothing "E_VALIDATOR_EXISTS";
-    AnyKey: stake::a_validator_that_cannot_be_created_changes_nothing "E_KEY_IN_USE";
-    AnyPossession: stake::a_validator_is_created_and_joins_the_set "E_BAD_POSSESSION";
+    AnyKey: stake::a_validator_that_cannot_be_created_changes_nothing "E_KEY_IN_USE",
+        rotation::a_rotation_that_is_refused_changes_nothing "E_KEY_IN_USE";
+    AnyPossession: stake::a_validator_is_created_and_joins_the_set "E_BAD_POSSESSION",
+        rotation::the_new_key_enters_the_set_with_the_power_of_the_old_one "E_BAD_POSSESSION";
     AnyCommission: stake::a_validator_that_cannot_be_created_changes_nothing "E_COMMISSION";
     AnyRise: stake::an_operator_changes_its_validator_within_its_own_bounds "E_COMMISSION";
     NoCommissionPause: stake::an_operator_changes_its_validator_within_its_own_bounds "E_COMMISSION";
@@ -128,6 +148,13 @@ types::detections! {
     AnyDescription: stake::a_validator_that_cannot_be_created_changes_nothing "E_DESCRIPTION";
     UnjailEarly: stake::a_jail_lasts_until_its_time_and_a_tombstone_for_ever "E_JAILED";
     UnjailTombstoned: stake::a_jail_lasts_until_its_time_and_a_tombstone_for_ever "E_TOMBSTONED";
+
+    RotateTwice: rotation::a_key_is_replaced_once_per_unbonding_time "E_ROTATED";
+    OldKeySigns: rotation::the_new_key_enters_the_set_with_the_power_of_the_old_one "the set changes";
+    RotateOutside: rotation::a_validator_outside_of_the_set_changes_only_its_record "the set changes";
+    ForgetOldKey: rotation::the_old_key_leads_to_its_operator_until_its_evidence_has_expired "whose key it was";
+    KeepOldKey: rotation::the_old_key_leads_to_its_operator_until_its_evidence_has_expired "forgotten";
+    EndWithOldKey: rotation::a_validator_does_not_end_while_evidence_against_its_old_key_can_come "validator_ended";
 
     RoundUp: stake::the_worth_of_shares_is_rounded_down "right: [9999, 9999, 9999]";
     DelegateToNothing: stake::shares_that_are_worth_nothing_are_not_sold "E_NO_VALUE";
@@ -151,4 +178,42 @@ types::detections! {
     JailedSigns: stake::an_own_stake_below_its_minimum_jails "right: [(51, 0)]";
     AnySetSize: stake::the_set_is_the_strongest_by_tokens_and_then_by_operator "four have more";
     EmptySet: stake::the_set_is_never_empty "staking.set_kept";
+
+    ForgiveDoubleSign: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "tombstoned=true";
+    SlashAgain: slash::a_double_sign_is_punished_once_and_an_earlier_one_takes_from_what_has_not_paid "burned=750";
+    NoTombstone: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "right: (11400, true";
+    SlashOtherHeight: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";
+    ForgetKept: slash::what_left_a_validator_that_kept_its_power_pays "burned=500";
+    ForgetDepartures: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";
+    ForgetTarget: slash::redelegated_stake_pays_at_its_target_and_where_it_unbonds_from_there "burned=700";
+    ForgetFollowed: slash::redelegated_stake_pays_at_its_target_and_where_it_unbonds_from_there "burned=700";
+    RoundBurnUp: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";
+    KeepPrice: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "right: [9499, 1899]";
+    BurnKeepsSupply: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "the supply";
+
+    DowntimeByHeights: uptime::a_silent_validator_is_jailed_after_half_of_the_window_and_the_time "after 15 s";
+    DowntimeByTime: uptime::a_silent_validator_is_jailed_after_half_of_the_window_and_the_time "after 11 misses";
+    AllMisses: uptime::misses_are_counted_in_the_window_and_forgotten_after_it "right: 10";
+    JailAll: uptime::those_that_are_jailed_in_a_window_have_a_third_of_the_power "one of four";
+    KeepWindow: uptime::the_window_starts_empty_when_a_validator_leaves_jail "right: (None, 0)";
+
+    RewardNewSet: rewards::the_income_of_a_height_goes_to_its_set_by_power_after_the_commission "[197, 197]";
+    NoCommission: rewards::the_income_of_a_height_goes_to_its_set_by_power_after_the_commission "[124, 124]";
+    CommissionOnTop: rewards::the_income_of_a_height_goes_to_its_set_by_power_after_the_commission "[124, 124]",
+        rewards::what_a_division_leaves_is_divided_later "ST3";
+    RoundRewardUp: rewards::the_income_of_a_height_goes_to_its_set_by_power_after_the_commission "[124, 124]";
+    PayAgain: rewards::what_is_due_is_paid_once "ST3";
+    ForgetSettle: rewards::a_new_commission_is_that_of_later_income "1 % of 250",
+        rewards::shares_change_only_after_their_rewards_are_paid "right: 123";
+    SumsEnd: rewards::sums_wrap_around "[247, 247]";
+    LoseRemainder: rewards::what_a_division_leaves_is_divided_later "ST3";
+    WithdrawNothing: rewards::what_is_due_is_paid_once "the second one has nothing to pay";
+    KeepCommission: rewards::a_validator_that_ends_is_paid_its_commission "staking.commission_paid";
+    EndEarning: rewards::a_validator_ends_when_it_can_earn_no_more "staking.validator_ended";
+    IssueByHeight: rewards::issuance_is_by_block_time_and_its_fractions_add_up "a hundred times 7 ms";
+    IssueForPause: rewards::nothing_is_issued_for_the_time_in_which_there_is_no_issuance "it begins to count";
+    LoseIssued: rewards::issuance_is_by_block_time_and_its_fractions_add_up "a hundred times 7 ms";
+    IssueUncounted: rewards::issuance_is_by_block_time_and_its_fractions_add_up "2094";
+    NoCommunity: rewards::the_community_has_its_part_of_all_income "rounded down";
+    ForfeitNothing: rewards::shares_that_a_slash_takes_leave_their_rewards_to_the_others "ST3";
 }

@@ -526,7 +526,7 @@ pub fn golden_app_hash_with_a_namespace() {
     );
     assert_eq!(
         test.chain.app.app_hash().to_string(),
-        "57248DA30337283452FBA719D258CDBC4358F582AA445B0E5F3B97FD57893193"
+        "2F3804A83F5CF9FF2EC1E0D3B055C23AD8C3DBB9FDEF2BB0E222DD09496CCF2B"
     );
 }
 

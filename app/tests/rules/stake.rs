@@ -14,15 +14,21 @@ use super::common::{
 };
 
 /// Returns the event of the message of a transaction with one message.
-fn said(result: &types::TxResult) -> String {
+pub fn said(result: &types::TxResult) -> String {
     result.events[1..].iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
-fn pools(net: &Net) -> Pools {
-    View::of_state(&net.chain.rows).pools()
+/// Returns the pools of stake.
+pub fn pools(net: &Net) -> Pools {
+    let Pools { bonded, unbonding, .. } = View::of_state(&net.chain.rows).pools();
+    stake_pools(bonded, unbonding)
 }
 
-fn delegation(net: &Net, delegator: u8, validator: u8) -> Delegation {
+pub fn stake_pools(bonded: u64, unbonding: u64) -> Pools {
+    Pools { bonded, unbonding, ..Pools::default() }
+}
+
+pub fn delegation(net: &Net, delegator: u8, validator: u8) -> Delegation {
     View::of_state(&net.chain.rows).delegation(&of(delegator), &of(validator))
 }
 
@@ -41,19 +47,19 @@ fn slash(net: &mut Net, seed: u8, tokens: u64) {
     let price = shares.div_ceil(u128::from(tokens.max(1)));
     let burnt = net.validator(seed).tokens - tokens;
     tamper(net, seed, |pb| (pb.tokens, pb.shares_per_token) = (tokens, price.to_be_bytes().to_vec()));
-    let Pools { bonded, unbonding } = pools(net);
-    let row = pb::StakePools { bonded: bonded - burnt, unbonding };
+    let Pools { bonded, unbonding, rewards, community } = View::of_state(&net.chain.rows).pools();
+    let row = pb::StakePools { bonded: bonded - burnt, unbonding, rewards, community };
     net.tamper(key::STAKE_POOLS, &row.encode_to_vec());
     let amount = View::of_state(&net.chain.rows).supply() - burnt;
     net.tamper(key::SUPPLY, &pb::Amount { amount }.encode_to_vec());
 }
 
 /// ST1.
-fn check_supply(net: &Net) {
+pub fn check_supply(net: &Net) {
     let Ok(Answer::Supply { total, fee_pool, deposits, stake }) = query(&net.chain.rows, "/supply", b"") else {
         panic!()
     };
-    let others = fee_pool + deposits + stake.bonded + stake.unbonding;
+    let others = fee_pool + deposits + stake.sum();
     assert_eq!(net.chain.balances() + u128::from(others), u128::from(total), "the supply");
 }
 
@@ -64,7 +70,7 @@ pub fn the_validators_of_genesis_have_their_power_in_stake_of_their_operators() 
     assert_eq!((validator.tokens, validator.power, validator.status()), (10 * UNIT, Power(10), Status::Bonded));
     assert_eq!(validator.shares, u128::from(10 * UNIT) << 32);
     assert_eq!(delegation(&net, 51, 51).shares, validator.shares);
-    assert_eq!((pools(&net), net.power_total()), (Pools { bonded: 40 * UNIT, unbonding: 0 }, Power(40)));
+    assert_eq!((pools(&net), net.power_total()), (stake_pools(40 * UNIT, 0), Power(40)));
     assert_eq!(misplaced_row(&net.chain.rows), None);
     check_supply(&net);
 }
@@ -197,7 +203,7 @@ pub fn stake_is_paid_the_unbonding_time_after_the_last_height_at_which_it_counte
     let undelegated =
         format!("staking.undelegated delegator={delegator} validator={validator} amount=1200 completes_at=16000 id=1");
     assert_eq!(said(&result), undelegated);
-    assert_eq!((net.changes(), pools(&net)), (vec![(51, 11)], Pools { bonded: 41_800, unbonding: 1200 }));
+    assert_eq!((net.changes(), pools(&net)), (vec![(51, 11)], stake_pools(41_800, 1200)));
     check_supply(&net);
     let after = before - 4 * 1000;
     for height in 7..17 {
@@ -243,11 +249,16 @@ pub fn the_worth_of_shares_is_rounded_down() {
         net.ok(seed, vec![undelegate_all(51)]);
     }
     assert_eq!((net.validator(51).tokens, net.validator(51).shares), (2, 0), "the remainder stays");
-    let fees = View::of_state(&net.chain.rows).fee_pool();
+    // Fees and what is left are income, all of which is the community's.
+    let income = |net: &Net| {
+        let mut view = View::of_state(&net.chain.rows);
+        view.fee_pool() + view.pools().community
+    };
+    let before = income(&net);
     let ended = (0..12).map(|_| net.empty()).find(|events| kinds(events).contains("validator_ended")).unwrap();
     let last = format!("staking.validator_ended validator={}", of(51));
     assert_eq!(text(ended.last().unwrap()), last);
-    assert_eq!(View::of_state(&net.chain.rows).fee_pool(), fees + 2);
+    assert_eq!(income(&net), before + 2);
     assert_eq!(View::of_state(&net.chain.rows).validator(&of(51)), None);
     assert_eq!(View::of_state(&net.chain.rows).key_owner(&address(101)), None);
     assert_eq!(misplaced_row(&net.chain.rows), None);
@@ -318,7 +329,7 @@ pub fn an_unbonding_is_cancelled_until_it_matures() {
         "staking.undelegate_cancelled delegator={delegator} validator={validator} amount=200 id=1 shares={shares}"
     );
     assert_eq!(said(&result), cancelled);
-    assert_eq!(pools(&net), Pools { bonded: 40_600, unbonding: 400 });
+    assert_eq!(pools(&net), stake_pools(40_600, 400));
     net.ok(1, vec![cancel_unbonding(51, 1, 400)]);
     net.fails(1, vec![cancel_unbonding(51, 1, 1)], "E_MATURED");
     assert_eq!(delegation(&net, 1, 51), Delegation { shares: 1000 << 32, ..Delegation::default() });
@@ -467,7 +478,7 @@ pub fn the_set_is_never_empty() {
     assert_eq!(net.validator(54).status(), Status::Bonded);
     // The others are paid; its stake still counts and stays.
     (0..30).for_each(|_| drop(net.empty()));
-    assert_eq!(pools(&net), Pools { bonded: 0, unbonding: 10 * UNIT });
+    assert_eq!(pools(&net), stake_pools(0, 10 * UNIT));
     check_supply(&net);
     // As soon as another one has power, it leaves.
     net.ok(1, vec![create_validator(1, 5000)]);
@@ -476,7 +487,7 @@ pub fn the_set_is_never_empty() {
     assert_eq!((net.changes(), net.power_total()), (changes, Power(5)));
     let gone = (0..30).map(|_| net.empty()).filter(|events| !events.is_empty()).last().unwrap();
     assert_eq!(kinds(&gone).rsplit(' ').next(), Some("staking.validator_ended"));
-    assert_eq!(pools(&net), Pools { bonded: 5000, unbonding: 0 });
+    assert_eq!(pools(&net), stake_pools(5000, 0));
     check_supply(&net);
 }
 
@@ -530,7 +541,7 @@ pub fn queries_answer_in_pages() {
     assert_eq!((list.len(), list[0].validator, list[0].completes_at), (1, of(51), None));
     assert_eq!(list[0].departure.to.unwrap(), (of(52), 7 << 32));
     assert_eq!(list[0].departure.height, Height(9));
-    let Answer::Pool { pools, power_total } = ask("/staking/pool", b"") else { panic!() };
+    let Answer::Pool { pools, power_total, .. } = ask("/staking/pool", b"") else { panic!() };
     assert_eq!((pools.unbonding, power_total), (4, Power(40)));
     assert_eq!(ask("/staking/params", b""), Answer::Staking(params(5).staking));
     let refused = |path: &str| query(&net.chain.rows, path, b"").unwrap_err().code().name;
@@ -575,14 +586,16 @@ pub fn golden_rows() {
     assert_eq!(row(&key::departure(&of(51), 1)).unwrap(), expected);
     let expected = format!("0A14{one}10F40318F403200232280A14{other}1210{}", shares(500));
     assert_eq!(row(&key::departure(&of(51), 2)).unwrap(), expected);
-    assert_eq!(row(key::STAKE_POOLS).unwrap(), "0890C80210E807");
+    assert_eq!(row(key::STAKE_POOLS).unwrap(), "0890C80210E80720E807");
     assert_eq!(row(key::STAKE_QUEUE).unwrap(), "2002");
     assert_eq!(row(&key::stake_item(0, 1)).unwrap(), format!("0A14{}1002", hex(&of(51).0)));
     assert_eq!(row(key::STAKE_SET).unwrap(), "0804");
     let consensus = hex(super::common::key(101).public_key().bytes());
-    let (shares, price) = (shares(11_500), shares(1));
-    let expected =
-        format!("0A231221{consensus}12001A08086410882718882728F40330EC593A10{shares}4210{price}480B68037002");
+    // It earns with the power of genesis; those of heights 1 and 2 wait.
+    let (shares, price, earnings) = (shares(11_500), shares(1), "080A12020D0B");
+    let expected = format!(
+        "0A231221{consensus}12001A08086410882718882728F40330EC593A10{shares}4210{price}480B68037002A20106{earnings}"
+    );
     assert_eq!(row(&key::validator(&of(51))).unwrap(), expected);
     assert_eq!(row(&key::key_owner(&address(101))).unwrap(), format!("0A14{}", hex(&of(51).0)));
 }

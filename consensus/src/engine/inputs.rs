@@ -48,11 +48,7 @@ impl Engine {
         self.entry.clear();
         let validators = &self.validators;
         self.delays.retain(|address| validators.by_address(address).is_some());
-        self.own_index = self
-            .signer
-            .as_ref()
-            .and_then(|signer| self.validators.by_address(&signer.address()))
-            .map(|(index, _)| index);
+        self.own_index = self.signer.as_mut().and_then(|signer| signer.choose(&self.validators));
         if self.signer.is_some() {
             self.start_timer(TimeoutKind::Rebroadcast, Round::ZERO);
         }

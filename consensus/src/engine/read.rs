@@ -1,7 +1,8 @@
 //! What others may read of an engine, and the height that it may be sealed at.
 
 use types::{
-    BlockId, Certificate, Commit, HardState, Height, Lock, Round, SignState, SignedProposal, Step, Time, ValidatorSet,
+    BlockId, Certificate, Commit, ConsensusSecretKey, HardState, Height, Lock, Round, SignState, SignedProposal, Step,
+    Time, ValidatorSet,
 };
 
 use super::{Engine, commit_of};
@@ -102,7 +103,14 @@ impl Engine {
         }
     }
 
-    /// Returns the guarded key of this node, if it has one.
+    /// Holds a further key of this node, if it has one: see [`Signer::hold`].
+    pub fn hold(&mut self, key: ConsensusSecretKey) {
+        if let Some(signer) = &mut self.signer {
+            signer.hold(key);
+        }
+    }
+
+    /// Returns the guarded keys of this node, if it has one.
     pub fn signer(&self) -> Option<&Signer> {
         self.signer.as_ref()
     }

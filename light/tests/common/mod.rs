@@ -144,9 +144,8 @@ pub fn record(executed: u64, scope: &[&str]) -> pb::ProposalRecord {
         height: executed as i64,
         ending: Some(Ending::Executed(pb::Reverted {})),
         yes_power: 30,
-        no_power: 0,
-        freeze_power: 0,
         total_power: 40,
+        ..pb::ProposalClosed::default()
     };
     let scope = scope.iter().map(|ns| RevertScope { ns: (*ns).into(), expect_root: None }).collect();
     let revert = Revert { target: Height(41), scope, notice: None, dirty_after: None };
@@ -199,8 +198,13 @@ fn namespaces(height: u64, rules: &[&str], more: &Rows) -> (App, Rows) {
         let order = TxOrder::Nonce(nonce as u64);
         let body = TxBody { chain_id: chain_id(), signer: secret(1).public_key(), order, fee: 1000, messages };
         let tx = VerifiedTx::verified_before(body.sign(&secret(1)));
-        let context =
-            BlockContext { height: app.height().next(), time: time(), proposer: address(1), misbehavior: Vec::new() };
+        let context = BlockContext {
+            height: app.height().next(),
+            time: time(),
+            proposer: address(1),
+            misbehavior: Vec::new(),
+            absent: Vec::new(),
+        };
         let outcome = app.execute(&rows, &context, [&tx]);
         assert_eq!(outcome.results.txs[0].code, 0, "{:?}", outcome.results.txs[0]);
         for (key, value) in outcome.writes.0 {

@@ -1,4 +1,5 @@
-//! `cairn keys` creates, lists, exports, imports and deletes the keys of accounts.
+//! `cairn keys` creates, lists, exports, imports and deletes the keys of accounts, and replaces the consensus key of a
+//! validator.
 
 use std::{
     io::Read,
@@ -17,6 +18,7 @@ use super::{
     home::Home,
     keyring::{KeyName, Keyring},
     output,
+    rotate::Rotate,
 };
 
 const HELP: &str = "\
@@ -30,7 +32,7 @@ Files: NAME.json in keys/ of the home, mode 0600. The homes of a testnet share t
 beside them.
 Keys are not encrypted: anyone who can read the file controls the account.";
 
-/// Create, list, import, export and delete keys of accounts
+/// Create, list, import, export and delete keys of accounts; replace a consensus key
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Keys {
@@ -95,13 +97,15 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Replace the consensus key of your validator while its node runs
+    Rotate(Box<Rotate>),
 }
 
 impl Keys {
     /// Runs the subcommand on the keyring of the home.
     ///
     /// Errors: the key exists already or does not exist, an input is not a key, a deletion is not confirmed with
-    /// `--yes`, or a file or standard input cannot be read or written.
+    /// `--yes`, a file or standard input cannot be read or written, or those of [`Rotate::run`].
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let keyring = Keyring::of(home);
         match self.command {
@@ -148,6 +152,7 @@ impl Keys {
                     }
                 }
             }
+            Command::Rotate(rotate) => rotate.run(home),
             Command::Delete { name, yes } => {
                 let account = keyring.get(&name)?;
                 if !yes {

@@ -120,8 +120,9 @@ the environment, which overrides the file. Use --signed-up-to if the record of w
 --halt-height and --halt-time are for changes that all operators make together: all nodes stop after
 the same height, because block time is the same everywhere.
 Ctrl-C and SIGTERM stop the node cleanly.
-Exit codes: 0 stopped as requested, 69 port or home in use, 70 broken invariant, 74 disk or store,
-76 stopped to avoid signing twice, 78 configuration, genesis or key file.";
+Exit codes: 0 stopped as requested, 20 the next height needs another program, 21 this program is too
+new for it, 69 port or home in use, 70 broken invariant, 74 disk or store, 76 stopped to avoid
+signing twice, 78 configuration, genesis or key file.";
 
 /// Run the node of a home until Ctrl-C or SIGTERM
 #[derive(Debug, Args)]

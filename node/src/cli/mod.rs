@@ -4,13 +4,16 @@
 //! |---|---|
 //! | `home.rs` | finds the home folder of a command |
 //! | `keyring.rs`, `keys.rs` | key files of accounts, and the commands for them |
+//! | `rotate.rs` | the consensus key of a validator, replaced while its node runs |
 //! | `args.rs` | arguments that several commands share: the node to ask, durations |
 //! | `tx.rs`, `query.rs`, `show.rs` | transactions, queries, and the text form of responses |
 //! | `proof.rs`, `verify.rs` | proofs to hand over, and their verification without a node |
 //! | `ns.rs`, `kv.rs`, `diff.rs` | namespaces, their keys and values, and what changed |
 //! | `revert.rs`, `proposal.rs` | reverts of namespaces, and proposals to the validators |
+//! | `acts.rs`, `voting.rs` | the other proposals, and what reverts share with them |
 //! | `stake.rs`, `stakes.rs` | validators and the stake behind them, and queries of them |
 //! | `explain.rs` | the meaning of error codes |
+//! | `genesis.rs`, `export.rs` | the document with which a chain starts, checked or made from a state |
 //! | `prepare.rs` | files of a new node or a new testnet |
 //! | `local.rs` | commands for one home: start, init, ids, reset |
 //! | `store.rs` | a node's store: verify, backup, restore |
@@ -25,11 +28,14 @@
 //! Parsing has no side effects, and a command receives validated values. A failure is a sentence that includes a
 //! remedy; this module prints it once. An error never contains a secret.
 
+mod acts;
 mod args;
 mod children;
 mod compose;
 mod diff;
 mod explain;
+mod export;
+mod genesis;
 mod home;
 mod keyring;
 mod keys;
@@ -44,6 +50,7 @@ mod proposal;
 mod query;
 mod revert;
 mod rewind;
+mod rotate;
 mod shell;
 mod show;
 mod signals;
@@ -56,6 +63,7 @@ mod tools;
 mod tx;
 mod verify;
 mod view;
+mod voting;
 mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -106,7 +114,7 @@ enum Command {
     Start(local::Start),
     /// Run several validators on this machine, with a live view
     Testnet(testnet::Testnet),
-    /// Create, list, import, export and delete keys of accounts
+    /// Create, list, import, export and delete keys of accounts; replace a consensus key
     Keys(keys::Keys),
     /// Sign and send transactions, or decode one
     Tx(tx::Tx),
@@ -118,12 +126,16 @@ enum Command {
     Diff(diff::Diff),
     /// Preview, propose, decide and follow reverts of namespaces
     Revert(revert::Revert),
-    /// Show proposals to the validators
+    /// Propose parameters, upgrades, payments and texts to the validators, vote, and show proposals of every kind
     Proposal(proposal::Proposal),
     /// Create validators, and delegate, move and take back stake
     Stake(stake::Stake),
     /// Query a node for accounts, transactions, blocks and validators
     Query(query::Query),
+    /// Check the document with which a chain starts
+    Genesis(genesis::GenesisArgs),
+    /// Write the state of this home's stopped node as the genesis document of a new chain
+    Export(export::Export),
     /// Explain an error code: when it occurs, and what to do
     Explain(explain::Explain),
     /// Change the log levels of a running node, until its next start
@@ -201,6 +213,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Proposal(args) => args.run(&Home::find(given)?),
         Command::Stake(args) => args.run(&Home::find(given)?),
         Command::Query(args) => args.run(&Home::find(given)?),
+        Command::Genesis(args) => args.run(|| Home::find(given)),
+        Command::Export(args) => args.run(&Home::find(given)?),
         Command::Explain(args) => args.run(),
         Command::LogLevel(args) => args.run(&Home::find(given)?),
         #[cfg(feature = "tools")]

@@ -27,6 +27,10 @@ pub const VALIDATORS: usize = 4;
 /// Maximum calls in one batch request that the nodes of a testnet accept. `cairn load` sends up to this many by
 /// default.
 const REQUEST_BATCH: usize = 100;
+/// Time for which stake that was taken back is locked in a testnet, so that one sees it come back.
+const UNBONDING: Duration = Duration::from_secs(600);
+/// Maximum age of evidence in a testnet: stake must not come back while evidence against it can still come.
+const EVIDENCE_AGE: Duration = Duration::from_secs(300);
 /// Default chain id of a testnet.
 pub const TESTNET_CHAIN: &str = "cairn-testnet";
 /// Maximum number of persistent peers of a node. In a testnet with at most one node more than this, each node connects
@@ -274,7 +278,8 @@ fn write_testnet(wanted: &Wanted) -> Result<(), Failure> {
         Some(chain_id) => chain_id.clone(),
         None => ChainId::new(TESTNET_CHAIN).expect("the default is a chain id"),
     };
-    let options = TestnetOptions::generate(chain_id, clock::wall(), count, wanted.key_type.unwrap_or_default())?;
+    let mut options = TestnetOptions::generate(chain_id, clock::wall(), count, wanted.key_type.unwrap_or_default())?;
+    (options.params.staking.unbonding, options.params.evidence.age_max) = (UNBONDING, EVIDENCE_AGE);
     let ids: Vec<NodeId> = options.nodes.iter().map(|keys| keys.node.id()).collect();
     let plan = plan(options)?;
     let files = plan.files(|index| {
@@ -403,6 +408,8 @@ mod tests {
         let dir = dir.path().join("t");
         let first = testnet(&wanted(&dir, Some(3))).unwrap();
         assert!(first.is_new && first.nodes.len() == 3);
+        let params = first.genesis.params();
+        assert_eq!((params.staking.unbonding, params.evidence.age_max), (UNBONDING, EVIDENCE_AGE));
         let second = testnet(&wanted(&dir, None)).unwrap();
         assert!(!second.is_new);
         assert_eq!(second.genesis, first.genesis);

@@ -1,4 +1,4 @@
-//! `cairn proposal` shows proposals to the validators, of every kind. `cairn revert` lists, shows and watches with the same
+//! `cairn proposal` makes proposals to the validators, and shows those of every kind. `cairn revert` lists, shows and watches with the same
 //! code.
 
 use std::{
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use types::{Deadline, Time};
 
 use super::{
+    acts::Decide,
     args::{NodeArgs, duration},
     home::Home,
     keyring::Keyring,
@@ -24,16 +25,22 @@ use super::{
 
 const HELP: &str = "\
 Examples:
+  cairn proposal params --set block.max_bytes=2000000 --set fee_min=2 --from alice
+  cairn proposal upgrade --name v2 --height 120000 --info https://example.org/v2 --from alice
+  cairn proposal spend --to bob --amount 5000 --reason \"an audit\" --from alice
+  cairn proposal vote 4 --yes --from validator-0
   cairn proposal list --open
   cairn proposal show 4
   cairn proposal watch 4 --json
 
-A proposal asks the validators for a decision. `cairn revert` proposes, votes, freezes and cancels.";
+A proposal asks the validators for a decision, for a deposit: more than 2/3 of the voting power pass
+it, more than 1/3 reject it. The deposit comes back unless more than 1/3 vote no with veto. `cairn
+revert` proposes reverts of namespaces.";
 
 /// First and longest pause between two queries of a proposal that is watched.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
-/// Show proposals to the validators
+/// Propose parameters, upgrades, payments and texts to the validators, vote, and show proposals of every kind
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Proposal {
@@ -43,6 +50,8 @@ pub struct Proposal {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Decide(Decide),
     /// List the proposals in the order of their numbers
     List(Listing),
     /// Show a proposal with its votes
@@ -88,9 +97,10 @@ pub struct Watched {
 impl Proposal {
     /// Runs the subcommand with the node of the home.
     ///
-    /// Errors: the node does not respond or refuses, or a watched proposal is closed and was not executed.
+    /// Errors: an input is invalid, the node does not respond or refuses, a transaction fails, or a watched proposal is closed and was not executed.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         match self.command {
+            Command::Decide(decide) => decide.run(home),
             Command::List(listing) => list(home, &listing),
             Command::Show(shown) => show(home, &shown),
             Command::Watch(watched) => watch(home, &watched),
@@ -118,21 +128,21 @@ pub fn list(home: &Home, Listing { open, reading }: &Listing) -> Result<(), Fail
         return Ok(());
     }
     let now = clock::wall();
-    let mut rows = vec![["id", "state", "target", "namespaces", "yes", "no", "when"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["id", "kind", "state", "what", "yes", "no", "when"].map(str::to_owned).to_vec()];
     for proposal in &all {
         let total = fields::number(proposal, "/total_power")?;
         let share = |pointer: &str| Ok::<_, FieldError>(percent(fields::number(proposal, pointer)?, total));
         rows.push(vec![
             fields::text(proposal, "/id")?.to_owned(),
+            fields::text(proposal, "/kind")?.to_owned(),
             fields::text(proposal, "/state")?.to_owned(),
-            fields::text(proposal, "/target_height")?.to_owned(),
-            names(proposal)?.join(","),
+            what(proposal)?,
             share("/yes_power")?,
             share("/no_power")?,
             when(proposal, now)?,
         ]);
     }
-    output::table(&rows, &[0, 2, 4, 5]).iter().for_each(output::line);
+    output::table(&rows, &[0, 4, 5]).iter().for_each(output::line);
     Ok(())
 }
 
@@ -152,22 +162,10 @@ pub fn show(home: &Home, Shown { id, reading }: &Shown) -> Result<(), Failure> {
     let mut facts = Facts::default();
     facts.add("proposal", format_args!("{id}: {}", text("/kind")?));
     facts.add("state", format_args!("{}, {}", text("/state")?, when(&value, clock::wall())?));
-    facts.add("target", format_args!("height {}", text("/target_height")?));
-    for scope in fields::list(&value, "/scope")? {
-        facts.add("namespace", fields::text(scope, "/ns")?);
-        if let Some(root) = scope.get("expect_root").and_then(Value::as_str) {
-            facts.add("  expects root", root);
-        }
+    match text("/kind")? {
+        "revert" => add_revert(&value, &mut facts)?,
+        _ => add_act(&value, &known, &mut facts)?,
     }
-    facts.add(
-        "changes",
-        format_args!("{}, {} bytes, when it was proposed", show::count(number("/keys")?, "key"), number("/bytes")?),
-    );
-    facts.add("diff digest", text("/diff_digest")?);
-    if let Some(height) = value.get("dirty_after").and_then(Value::as_str) {
-        facts.add("fails", format_args!("if a namespace changes after height {height}"));
-    }
-    facts.add("notice", format_args!("{} ms", text("/notice_ms")?));
     for (label, pointer) in [("reason", "/reason"), ("read more", "/uri")] {
         if !text(pointer)?.is_empty() {
             facts.add(label, text(pointer)?);
@@ -176,7 +174,14 @@ pub fn show(home: &Home, Shown { id, reading }: &Shown) -> Result<(), Failure> {
     let (proposer, deposit) = (known.of_text(text("/proposer")?), text("/deposit")?);
     facts.add("proposer", format_args!("{proposer}, at height {}, deposit {deposit}", text("/opened_height")?));
     let total = number("/total_power")?;
-    for (label, pointer) in [("yes", "/yes_power"), ("no", "/no_power"), ("freeze", "/freeze_power")] {
+    let mut sums = vec![("yes", "/yes_power"), ("no", "/no_power")];
+    if number("/veto_power")? > 0 {
+        sums.push(("with veto", "/veto_power"));
+    }
+    if value.get("freeze_power").is_some() {
+        sums.push(("freeze", "/freeze_power"));
+    }
+    for (label, pointer) in sums {
         let power = number(pointer)?;
         facts.add(label, format_args!("{power} of {total}, {}", percent(power, total)));
     }
@@ -193,6 +198,75 @@ pub fn show(home: &Home, Shown { id, reading }: &Shown) -> Result<(), Failure> {
     }
     facts.add("at height", height).print();
     Ok(())
+}
+
+/// Adds what a revert would do.
+fn add_revert(value: &Value, facts: &mut Facts) -> Result<(), FieldError> {
+    let text = |pointer: &str| fields::text(value, pointer);
+    let number = |pointer: &str| fields::number(value, pointer);
+    facts.add("target", format_args!("height {}", text("/target_height")?));
+    for scope in fields::list(value, "/scope")? {
+        facts.add("namespace", fields::text(scope, "/ns")?);
+        if let Some(root) = scope.get("expect_root").and_then(Value::as_str) {
+            facts.add("  expects root", root);
+        }
+    }
+    facts.add(
+        "changes",
+        format_args!("{}, {} bytes, when it was proposed", show::count(number("/keys")?, "key"), number("/bytes")?),
+    );
+    facts.add("diff digest", text("/diff_digest")?);
+    if let Some(height) = value.get("dirty_after").and_then(Value::as_str) {
+        facts.add("fails", format_args!("if a namespace changes after height {height}"));
+    }
+    facts.add("notice", format_args!("{} ms", text("/notice_ms")?));
+    Ok(())
+}
+
+/// Adds what an act would do.
+fn add_act(value: &Value, known: &Names, facts: &mut Facts) -> Result<(), FieldError> {
+    let text = |pointer: &str| fields::text(value, pointer);
+    match text("/kind")? {
+        "params" => {
+            for change in fields::list(value, "/changes")? {
+                let (name, new) = (fields::text(change, "/name")?, fields::text(change, "/value")?);
+                facts.add("parameter", format_args!("{name} = {new}"));
+            }
+        }
+        "upgrade" => {
+            facts.add("upgrade", format_args!("{} at height {}", text("/upgrade/name")?, text("/upgrade/height")?));
+            if !text("/upgrade/info")?.is_empty() {
+                facts.add("program", text("/upgrade/info")?);
+            }
+        }
+        "spend" => {
+            facts.add("pays", format_args!("{} to {}", text("/amount")?, known.of_text(text("/to")?)));
+        }
+        "text" => {
+            facts.add("title", text("/title")?);
+            for line in text("/body")?.lines() {
+                facts.add("", line);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Returns what a proposal would do, in a few words.
+fn what(proposal: &Value) -> Result<String, FieldError> {
+    let text = |pointer: &str| fields::text(proposal, pointer);
+    Ok(match text("/kind")? {
+        "revert" => format!("{} to height {}", names(proposal)?.join(","), text("/target_height")?),
+        "params" => {
+            let name = |change: &Value| Ok(fields::text(change, "/name")?.to_owned());
+            fields::list(proposal, "/changes")?.iter().map(name).collect::<Result<Vec<_>, FieldError>>()?.join(",")
+        }
+        "upgrade" => format!("{} at height {}", text("/upgrade/name")?, text("/upgrade/height")?),
+        "spend" => format!("{} to {}", text("/amount")?, text("/to")?),
+        "text" => text("/title")?.to_owned(),
+        _ => String::new(),
+    })
 }
 
 /// Prints a line for each change of a proposal, until it is closed.

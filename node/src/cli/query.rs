@@ -78,7 +78,29 @@ enum Command {
         /// Height [default: the latest]
         height: Option<u64>,
     },
+    /// What a validator and those behind it lost, the newest first
+    Slashes {
+        /// Operator of the validator: its address, or the name of its key
+        validator: String,
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
+    /// The heights that a validator did not sign
+    Uptime {
+        /// Operator of the validator: its address, or the name of its key
+        validator: String,
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
     /// Bonded and unbonding stake
+    /// What the stake of an account has earned
+    Rewards {
+        /// Address of the account, or the name of its key
+        account: String,
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
+    /// Stake, rewards, fees and what is the community's
     Pool {
         /// Height [default: the latest]
         height: Option<u64>,
@@ -92,6 +114,11 @@ enum Command {
     Ready,
     /// The consensus parameters, which all nodes of the chain share
     Params {
+        /// Height [default: the latest]
+        height: Option<u64>,
+    },
+    /// The plan of the next upgrade, and the last upgrade
+    Upgrade {
         /// Height [default: the latest]
         height: Option<u64>,
     },
@@ -139,10 +166,14 @@ impl Query {
             Command::Validators { height, all: true } => asker.all_validators(height),
             Command::Delegations { account, height } => asker.delegations(&account, height),
             Command::Unbonding { account, height } => asker.unbonding(&account, height),
+            Command::Slashes { validator, height } => asker.slashes(&validator, height),
+            Command::Uptime { validator, height } => asker.uptime(&validator, height),
+            Command::Rewards { account, height } => asker.rewards(&account, height),
             Command::Pool { height } => asker.pool(height),
             Command::Status => asker.status(),
             Command::Ready => asker.ready(),
             Command::Params { height } => asker.params(height),
+            Command::Upgrade { height } => asker.upgrade(height),
             Command::Genesis => asker.genesis(),
         }
     }
@@ -427,6 +458,30 @@ impl Asker {
         let mut rows = Vec::new();
         flatten(fields::at(&answer, "/consensus_params")?, String::new(), &mut rows);
         output::table(&rows, &[]).iter().for_each(output::line);
+        Ok(())
+    }
+
+    fn upgrade(&self, height: Option<u64>) -> Result<(), Failure> {
+        let Answer { mut value, height } = state(&self.client, "/upgrade", &[], height)?;
+        if self.json {
+            value["height"] = json!(height.to_string());
+            output::json(&value);
+            return Ok(());
+        }
+        let mut facts = Facts::default();
+        if value["plan"].is_null() {
+            facts.add("planned", "nothing");
+        } else {
+            let at = fields::number(&value, "/plan/height")?;
+            let left = format!("{} from now", show::count(at.saturating_sub(height), "height"));
+            facts.add("planned", format_args!("{} at height {at}, {left}", fields::text(&value, "/plan/name")?));
+            facts.add("program", fields::text(&value, "/plan/info")?);
+        }
+        if !value["last"].is_null() {
+            let (name, at) = (fields::text(&value, "/last/name")?, fields::text(&value, "/last/height")?);
+            facts.add("last", format_args!("{name} at height {at}"));
+        }
+        facts.add("at height", height).print();
         Ok(())
     }
 

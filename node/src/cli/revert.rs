@@ -14,13 +14,13 @@ use super::{
     args::{duration, height},
     diff::Compared,
     home::Home,
-    keyring::{KeyName, Keyring},
+    keyring::Keyring,
     ns::Reading,
     output,
     proposal::{self, Listing, Shown, Watched},
     query::{self, Answer},
     show::{self, Facts, Names},
-    tx::Sending,
+    voting::{Ballot, Explained, Signing},
 };
 
 const HELP: &str = "\
@@ -69,12 +69,8 @@ enum Command {
     Propose {
         #[command(flatten)]
         wanted: Wanted,
-        /// Reason for people, at most 280 bytes
-        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-        reason: String,
-        /// Where to read more, at most 256 bytes
-        #[arg(long, value_name = "URI", default_value = "", hide_default_value = true)]
-        uri: String,
+        #[command(flatten)]
+        explained: Explained,
         #[command(flatten)]
         signing: Signing,
     },
@@ -83,7 +79,7 @@ enum Command {
         /// Number of the revert
         id: u64,
         #[command(flatten)]
-        choice: Choice,
+        ballot: Ballot,
         #[command(flatten)]
         signing: Signing,
     },
@@ -130,28 +126,6 @@ struct Wanted {
     dirty_after: Option<Height>,
 }
 
-/// What a validator votes.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct Choice {
-    /// Vote for it
-    #[arg(long)]
-    yes: bool,
-    /// Vote against it
-    #[arg(long)]
-    no: bool,
-}
-
-/// Who signs, and how the transaction is sent.
-#[derive(Debug, Args)]
-struct Signing {
-    /// Name of the key that signs and pays
-    #[arg(long, value_name = "NAME")]
-    from: KeyName,
-    #[command(flatten)]
-    sending: Sending,
-}
-
 impl Revert {
     /// Runs the subcommand with the keyring and the node of the home.
     ///
@@ -160,10 +134,10 @@ impl Revert {
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         match self.command {
             Command::Preview { wanted, diff, reading } => wanted.preview(home, &reading, diff),
-            Command::Propose { wanted, reason, uri, signing } => {
-                signing.send(home, Msg::Propose(Box::new(wanted.propose(reason, uri)?)))
+            Command::Propose { wanted, explained, signing } => {
+                signing.send(home, Msg::Propose(Box::new(wanted.propose(explained)?)))
             }
-            Command::Vote { id, choice, signing } => signing.send(home, Msg::Vote { id, yes: choice.yes }),
+            Command::Vote { id, ballot, signing } => signing.send(home, Msg::Vote { id, choice: ballot.choice() }),
             Command::Freeze { id, signing } => signing.send(home, Msg::Freeze { id }),
             Command::Cancel { id, signing } => signing.send(home, Msg::Cancel { id }),
             Command::List(listing) => proposal::list(home, &listing),
@@ -173,15 +147,9 @@ impl Revert {
     }
 }
 
-impl Signing {
-    fn send(&self, home: &Home, message: Msg) -> Result<(), Failure> {
-        self.sending.send(home, &self.sending.client(home)?, &self.from, &[message])
-    }
-}
-
 impl Wanted {
     /// Returns the proposal of this revert.
-    fn propose(&self, reason: String, uri: String) -> Result<Propose, Failure> {
+    fn propose(&self, explained: Explained) -> Result<Propose, Failure> {
         if self.ns.len() > REVERT_SCOPE_MAX {
             let sentence = format!("{} namespaces, at most {REVERT_SCOPE_MAX} go into one revert", self.ns.len());
             return Err(Failure::refused(sentence));
@@ -197,22 +165,16 @@ impl Wanted {
             ns: ns.to_string(),
             expect_root: self.expect_root.get(index).copied(),
         };
-        let propose = Propose {
-            kind: ProposalKind::Revert(RevertOf {
-                target: self.to,
-                scope: self.ns.iter().enumerate().map(scope).collect(),
-                notice: self.notice,
-                dirty_after: self.dirty_after,
-            }),
-            reason,
-            uri,
-        };
-        // The same checks as on the chain, before anybody signs or pays.
-        Propose::decode(&propose.encode()).map_err(|error| Failure::refused(format!("this is no proposal: {error}")))
+        explained.propose(ProposalKind::Revert(RevertOf {
+            target: self.to,
+            scope: self.ns.iter().enumerate().map(scope).collect(),
+            notice: self.notice,
+            dirty_after: self.dirty_after,
+        }))
     }
 
     fn preview(&self, home: &Home, reading: &Reading, has_diff: bool) -> Result<(), Failure> {
-        let propose = self.propose(String::new(), String::new())?;
+        let propose = self.propose(Explained::nothing())?;
         let client = reading.client(home)?;
         let Answer { mut value, height } = query::state(&client, "/revert/preview", &propose.encode(), reading.height)?;
         let diffs = if has_diff { self.diffs(&client, &value, height)? } else { Vec::new() };
@@ -426,8 +388,9 @@ mod tests {
     #[test]
     fn a_revert_has_a_root_for_each_namespace_or_none() {
         let (a, b) = ("AA".repeat(32), "BB".repeat(32));
-        let propose = |arguments: String| wanted(&arguments).propose(String::new(), String::new());
-        let ProposalKind::Revert(revert) = propose(format!("--to 7 --ns x,y --expect-root {a},{b}")).unwrap().kind;
+        let propose = |arguments: String| wanted(&arguments).propose(Explained::nothing());
+        let kind = propose(format!("--to 7 --ns x,y --expect-root {a},{b}")).unwrap().kind;
+        let ProposalKind::Revert(revert) = kind else { panic!("{kind:?}") };
         let roots: Vec<Option<String>> =
             revert.scope.iter().map(|scope| scope.expect_root.map(|root| root.to_string())).collect();
         assert_eq!(roots, [Some(a.clone()), Some(b)]);

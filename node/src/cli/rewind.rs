@@ -118,7 +118,7 @@ impl Rewind {
         let start = Instant::now();
         let drops = self.drop_blocks && !self.keep_blocks;
         let asked = if drops { BlocksAbove::Dropped } else { BlocksAbove::Kept };
-        let plan = RewindPlan::new(store, Height(self.to), asked, &mut |step| progress.show(step))?;
+        let plan = RewindPlan::new(store, app::UPGRADES, Height(self.to), asked, &mut |step| progress.show(step))?;
         let mut report = Report::of(&plan, start.elapsed(), signing_state(config)?);
         if !self.dry_run {
             let start = Instant::now();

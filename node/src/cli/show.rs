@@ -7,8 +7,8 @@ use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 use node::exit::Failure;
 use serde_json::{Value, json};
 use types::{
-    Address, Description, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, StakeMsg, Time, Transaction,
-    TxOrder, Wire, is_plain,
+    Act, Address, Choice, Description, KvOp, Msg, NsOwner, ParamChange, ProposalKind, Propose, Revert, RevertScope,
+    StakeMsg, Time, Transaction, TxOrder, Wire, is_plain,
 };
 
 use super::{keyring::Keyring, output};
@@ -73,14 +73,36 @@ impl Names {
             Msg::Transfer { to, amount } => format!("transfer {amount} to {}", self.short(to)),
             Msg::NsCreate { ns, .. } => format!("create namespace {ns}"),
             Msg::KvWrite { ns, ops, .. } => format!("write {} of {ns}", count(ops.len() as u64, "key")),
-            Msg::Propose(propose) => {
-                let ProposalKind::Revert(revert) = &propose.kind;
-                format!("propose to revert {} to height {}", names(revert), revert.target)
-            }
-            Msg::Vote { id, yes } => format!("vote {} on proposal {id}", yes_or_no(*yes)),
+            Msg::Propose(propose) => self.propose(&propose.kind),
+            Msg::Vote { id, choice: Choice::Yes } => format!("vote yes on proposal {id}"),
+            Msg::Vote { id, choice: Choice::No } => format!("vote no on proposal {id}"),
+            Msg::Vote { id, choice: Choice::Veto } => format!("vote no with veto on proposal {id}"),
             Msg::Freeze { id } => format!("freeze the namespaces of proposal {id}"),
             Msg::Cancel { id } => format!("cancel proposal {id}"),
             Msg::Stake(stake) => self.stake(stake),
+        }
+    }
+
+    fn propose(&self, kind: &ProposalKind) -> String {
+        match kind {
+            ProposalKind::Revert(revert) => {
+                format!("propose to revert {} to height {}", names(revert), revert.target)
+            }
+            ProposalKind::Act(act) => format!("propose to {}", self.act(act)),
+        }
+    }
+
+    /// Returns what an act does, as the rest of a sentence that begins with "to".
+    fn act(&self, act: &Act) -> String {
+        match act {
+            Act::Params(changes) => {
+                let change = |change: &ParamChange| format!("{} to {}", change.name, change.value);
+                format!("set {}", changes.iter().map(change).collect::<Vec<_>>().join(", "))
+            }
+            Act::Upgrade(plan) => format!("upgrade the chain to {} at height {}", plan.name, plan.height),
+            Act::UpgradeCancel => "cancel the planned upgrade".to_owned(),
+            Act::Spend { to, amount } => format!("pay {amount} of the community pool to {}", self.of_address(to)),
+            Act::Text { title, .. } => format!("decide: {title}"),
         }
     }
 
@@ -104,6 +126,11 @@ impl Names {
                 format!("redelegate {amount} from {} to {}", self.short(from), self.short(to))
             }
             StakeMsg::Unjail => "end the jail of the signer's validator".to_owned(),
+            StakeMsg::WithdrawRewards { validator } => format!("withdraw the rewards of {}", self.short(validator)),
+            StakeMsg::WithdrawCommission => "withdraw the commission of the signer's validator".to_owned(),
+            StakeMsg::RotateKey(rotate) => {
+                format!("give the signer's validator the consensus key {}", rotate.public_key.address())
+            }
         }
     }
 
@@ -132,7 +159,11 @@ impl Names {
                 let title = format!("write to {ns}, data epoch {data_epoch}");
                 std::iter::once(title).chain(ops.iter().map(op)).collect()
             }
-            Msg::Propose(propose) => lines_of(propose),
+            Msg::Propose(propose) => {
+                let mut lines = vec![self.propose(&propose.kind)];
+                lines.extend(lines_of(propose));
+                lines
+            }
             Msg::Vote { .. } | Msg::Freeze { .. } | Msg::Cancel { .. } | Msg::Stake(_) => vec![self.message(message)],
         }
     }
@@ -170,19 +201,21 @@ fn names(revert: &Revert) -> String {
     revert.scope.iter().map(|scope| scope.ns.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn yes_or_no(yes: bool) -> &'static str {
-    if yes { "yes" } else { "no" }
-}
-
-/// Returns the lines of a proposal: what it does, its conditions and its reason.
+/// Returns the further lines of a proposal: its conditions, its text and its reason.
 fn lines_of(propose: &Propose) -> Vec<String> {
-    let ProposalKind::Revert(revert) = &propose.kind;
-    let mut lines = vec![format!("propose to revert {} to height {}", names(revert), revert.target)];
-    for RevertScope { ns, expect_root } in &revert.scope {
-        lines.extend(expect_root.map(|root| format!("  if {ns} had the root {root} at that height")));
+    let mut lines = Vec::new();
+    match &propose.kind {
+        ProposalKind::Revert(revert) => {
+            for RevertScope { ns, expect_root } in &revert.scope {
+                lines.extend(expect_root.map(|root| format!("  if {ns} had the root {root} at that height")));
+            }
+            lines.extend(revert.dirty_after.map(|height| format!("  if nothing changes after height {height}")));
+            lines.extend(revert.notice.map(|notice| format!("  {} ms after the decision", notice.as_millis())));
+        }
+        ProposalKind::Act(Act::Upgrade(plan)) if !plan.info.is_empty() => lines.push(format!("  from {}", plan.info)),
+        ProposalKind::Act(Act::Text { body, .. }) => lines.extend(body.lines().map(|line| format!("  {line}"))),
+        ProposalKind::Act(_) => {}
     }
-    lines.extend(revert.dirty_after.map(|height| format!("  if nothing changes after height {height}")));
-    lines.extend(revert.notice.map(|notice| format!("  {} ms after the decision", notice.as_millis())));
     for (label, text) in [("reason", &propose.reason), ("read more", &propose.uri)] {
         if !text.is_empty() {
             lines.push(format!("  {label}: {text}"));
@@ -260,7 +293,7 @@ fn message_json(message: &Msg) -> Value {
             json!({ "kv_write": { "ns": ns, "data_epoch": data_epoch.to_string(), "ops": ops } })
         }
         Msg::Propose(propose) => propose_json(propose),
-        Msg::Vote { id, yes } => json!({ "vote": { "id": id.to_string(), "yes": yes } }),
+        Msg::Vote { id, choice } => json!({ "vote": { "id": id.to_string(), "vote": choice.name() } }),
         Msg::Freeze { id } => json!({ "freeze": { "id": id.to_string() } }),
         Msg::Cancel { id } => json!({ "cancel": { "id": id.to_string() } }),
         Msg::Stake(stake) => stake_json(stake),
@@ -302,6 +335,13 @@ fn stake_json(message: &StakeMsg) -> Value {
             "amount": amount.to_string(),
         } }),
         StakeMsg::Unjail => json!({ "unjail": {} }),
+        StakeMsg::WithdrawRewards { validator } => {
+            json!({ "rewards_withdraw": { "validator": validator.to_string() } })
+        }
+        StakeMsg::WithdrawCommission => json!({ "commission_withdraw": {} }),
+        StakeMsg::RotateKey(rotate) => {
+            json!({ "key_rotate": { "consensus_address": rotate.public_key.address().to_string() } })
+        }
     }
 }
 
@@ -311,7 +351,29 @@ fn description_json(description: &Description) -> Value {
 }
 
 fn propose_json(propose: &Propose) -> Value {
-    let ProposalKind::Revert(revert) = &propose.kind;
+    let (name, value) = match &propose.kind {
+        ProposalKind::Revert(revert) => ("revert", revert_json(revert)),
+        ProposalKind::Act(act) => (act.name(), act_json(act)),
+    };
+    json!({ "propose": { name: value, "reason": propose.reason, "uri": propose.uri } })
+}
+
+fn act_json(act: &Act) -> Value {
+    match act {
+        Act::Params(changes) => {
+            let change = |change: &ParamChange| json!({ "name": change.name, "value": change.value.to_string() });
+            json!({ "changes": changes.iter().map(change).collect::<Vec<_>>() })
+        }
+        Act::Upgrade(plan) => {
+            json!({ "name": plan.name, "height": plan.height.to_string(), "info": plan.info })
+        }
+        Act::UpgradeCancel => json!({}),
+        Act::Spend { to, amount } => json!({ "to": to.to_string(), "amount": amount.to_string() }),
+        Act::Text { title, body } => json!({ "title": title, "body": body }),
+    }
+}
+
+fn revert_json(revert: &Revert) -> Value {
     let scope = |scope: &RevertScope| {
         let mut value = json!({ "ns": scope.ns });
         if let Some(root) = scope.expect_root {
@@ -329,7 +391,7 @@ fn propose_json(propose: &Propose) -> Value {
     if let Some(height) = revert.dirty_after {
         value["dirty_after"] = json!(height.to_string());
     }
-    json!({ "propose": { "revert": value, "reason": propose.reason, "uri": propose.uri } })
+    value
 }
 
 /// Returns bytes for people: as text if they are printable, otherwise `0x` and hexadecimal digits, as commands take

@@ -1,13 +1,18 @@
 //! `cairn stake` creates and changes validators, and moves the stake behind them.
 
 use clap::{Args, Subcommand};
+use client::fields;
 use files::ValidatorKey;
 use node::{config::Config, exit::Failure};
-use types::{Commission, ConsensusKey, Description, Msg, StakeMsg, ValidatorCreate, ValidatorEdit, possession_message};
+use types::{
+    Commission, ConsensusKey, Description, Msg, StakeMsg, ValidatorCreate, ValidatorEdit, limits::TX_MESSAGES_MAX,
+    possession_message,
+};
 
 use super::{
     home::Home,
     keyring::{KeyName, Keyring},
+    query,
     tx::Sending,
 };
 
@@ -19,6 +24,7 @@ Examples:
   cairn stake cancel --from bob --of eve --id 3 --amount 100000
   cairn stake redelegate --from bob --of eve --to alice --amount 1000000
   cairn query unbonding bob
+  cairn stake withdraw --from bob                          all rewards, or with --of those of one validator
 
 A validator is named by its operator, the account that created it: an address or the name of a key.
 `create` signs with the consensus key of this home's node to prove that the operator has it.";
@@ -92,6 +98,19 @@ enum Command {
     },
     /// Let your validator return from jail
     Unjail {
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Withdraw what your stake has earned
+    Withdraw {
+        /// Operator of a validator, an address or the name of a key [default: all that owe you something]
+        #[arg(long, value_name = "ADDRESS|NAME")]
+        of: Option<String>,
+        #[command(flatten)]
+        signing: Signing,
+    },
+    /// Withdraw what your validator keeps of the rewards
+    Commission {
         #[command(flatten)]
         signing: Signing,
     },
@@ -179,6 +198,33 @@ impl Signing {
     fn send(&self, home: &Home, message: StakeMsg) -> Result<(), Failure> {
         self.sending.send(home, &self.sending.client(home)?, &self.from, &[Msg::Stake(message)])
     }
+
+    /// Withdraws from each validator that owes the signer something, in one transaction. If they are too many for one, from
+    /// those that owe most.
+    ///
+    /// Errors: nothing is due; and those of [`Sending::send`].
+    fn withdraw_all(&self, home: &Home) -> Result<(), Failure> {
+        let client = self.sending.client(home)?;
+        let path = format!("/staking/rewards/{}", Keyring::of(home).get(&self.from)?.address());
+        let (all, _) = query::pages(&client, &path, "/rewards", None)?;
+        let mut due = Vec::new();
+        for one in &all {
+            due.push((fields::number(one, "/amount")?, fields::text(one, "/validator")?));
+        }
+        due.retain(|(amount, _)| *amount > 0);
+        due.sort_unstable_by(|a, b| b.cmp(a));
+        if due.is_empty() {
+            return Err(Failure::refused(format!("no validator owes {} anything: wait for more income", self.from)));
+        }
+        let message = |(_, validator): &(u64, &str)| {
+            let validator = validator.parse().map_err(|error| {
+                Failure::refused(format!("the node's answer names the validator {validator}: {error}"))
+            })?;
+            Ok(Msg::Stake(StakeMsg::WithdrawRewards { validator }))
+        };
+        let messages = due.iter().take(TX_MESSAGES_MAX).map(message).collect::<Result<Vec<_>, Failure>>()?;
+        self.sending.send(home, &client, &self.from, &messages)
+    }
 }
 
 impl Stake {
@@ -209,6 +255,11 @@ impl Stake {
                 signing.send(home, StakeMsg::Redelegate { from, to, amount })
             }
             Command::Unjail { signing } => signing.send(home, StakeMsg::Unjail),
+            Command::Withdraw { of: Some(of), signing } => {
+                signing.send(home, StakeMsg::WithdrawRewards { validator: keyring.address_of(&of)? })
+            }
+            Command::Withdraw { of: None, signing } => signing.withdraw_all(home),
+            Command::Commission { signing } => signing.send(home, StakeMsg::WithdrawCommission),
         }
     }
 }

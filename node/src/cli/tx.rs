@@ -164,6 +164,16 @@ impl Sending {
         self.node.client(home)
     }
 
+    /// Returns true if the command waits until the transaction is committed.
+    pub fn waits(&self) -> bool {
+        !self.no_wait
+    }
+
+    /// Returns the maximum time to wait.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Signs a transaction with these messages, sends it to the node of `client`, waits for it if it was asked to, and
     /// prints the result.
     ///

@@ -7,13 +7,13 @@ use mempool::{Mempool, TxVerifier};
 use p2p::{Channel, Network};
 use prometheus::{
     core::{Collector, Desc},
-    proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{MetricFamily, MetricType},
 };
 use replica::LiveApp;
-use storage::{Histogram as Counted, Kv, RocksKv, Store};
+use storage::{Kv, RocksKv, Store};
 
 use super::{
-    family::{family, label, one},
+    family::{Families, Known, known, label},
     register::Fact,
 };
 use crate::{board::Board, logging, os, readiness::Readiness, verify_pool::VerifyPool};
@@ -40,18 +40,6 @@ pub struct Sources {
     pub data_dir: PathBuf,
     /// Maximum number of waiting transactions, and maximum of their bytes.
     pub mempool_max: (usize, usize),
-}
-
-/// A metric that is collected at each scrape instead of registered.
-struct Known {
-    kind: MetricType,
-    name: &'static str,
-    labels: &'static [&'static str],
-    help: &'static str,
-}
-
-const fn known(kind: MetricType, name: &'static str, labels: &'static [&'static str], help: &'static str) -> Known {
-    Known { kind, name, labels, help }
 }
 
 use MetricType::{COUNTER, GAUGE, HISTOGRAM};
@@ -94,6 +82,12 @@ const PROPOSALS: Known = known(
     "state_proposals_open",
     &["state"],
     "Open proposals to the validators, by state: `voting`, `scheduled`.",
+);
+const UPGRADE: Known = known(
+    GAUGE,
+    "state_upgrade_height",
+    &[],
+    "Height from which on the chain needs another program, by a decision of the validators; 0 if no upgrade is planned.",
 );
 const FROZEN: Known = known(
     GAUGE,
@@ -234,6 +228,7 @@ const ALL: &[&Known] = &[
     &PROPOSALS,
     &FROZEN,
     &NEXT_REVERT,
+    &UPGRADE,
     &READY,
     &PEER_HEIGHT,
     &STATESYNC,
@@ -311,47 +306,12 @@ impl Collector for Snapshot {
         self.sources.consensus(&mut out);
         self.sources.store(&mut out);
         proposals(&self.sources.open_proposals(), &mut out);
+        out.put(&UPGRADE, self.sources.upgrade_height() as f64);
         self.sources.network(&mut out);
         self.sources.mempool(&mut out);
         self.sources.pool(&mut out);
         out.put(&LINES_DROPPED, logging::dropped_lines() as f64);
         out.0
-    }
-}
-
-/// The metric families that have been gathered so far.
-#[derive(Default)]
-struct Families(Vec<MetricFamily>);
-
-impl Families {
-    fn put(&mut self, of: &Known, value: f64) {
-        self.many(of, one(value));
-    }
-
-    fn many(&mut self, of: &Known, values: Vec<(Vec<LabelPair>, f64)>) {
-        self.0.push(family(of.name, of.help, of.kind, values));
-    }
-
-    /// Adds a histogram whose values are integers; `per` of them are one unit of the metric.
-    fn histogram(&mut self, of: &Known, counted: &Counted, per: f64) {
-        let mut histogram = Histogram::default();
-        let mut count = 0;
-        // Every second bucket is exported, so their bounds differ by a factor of four.
-        let pairs = counted.buckets.chunks(2).enumerate().map(|(pair, buckets)| {
-            count += buckets.iter().sum::<u64>();
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound((1u64 << (2 * pair + buckets.len() - 1)) as f64 / per);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        histogram.set_bucket(pairs.collect());
-        histogram.set_sample_count(counted.count);
-        histogram.set_sample_sum(counted.sum as f64 / per);
-        let mut metric = Metric::default();
-        metric.set_histogram(histogram);
-        let mut family = family(of.name, of.help, of.kind, Vec::new());
-        family.set_metric(vec![metric]);
-        self.0.push(family);
     }
 }
 
@@ -394,6 +354,15 @@ impl Sources {
             _ => None,
         };
         open.into_iter().filter_map(proposal).collect()
+    }
+
+    /// Returns the height of the planned upgrade; 0 without one, or if it cannot be read.
+    fn upgrade_height(&self) -> u64 {
+        let Ok(reader) = self.store.reader() else { return 0 };
+        match app::query(&reader, "/upgrade", &[]) {
+            Ok(Answer::Upgrade { plan: Some(plan), .. }) => plan.height.0,
+            _ => 0,
+        }
     }
 
     fn consensus(&self, out: &mut Families) {
@@ -464,11 +433,12 @@ fn proposals(open: &[Proposal], out: &mut Families) {
         ProposalState::Scheduled { at } => Some(at.unix_millis()),
         _ => None,
     };
-    let dues: Vec<u64> = open.iter().filter_map(due).collect();
-    let counts = [("voting", open.len() - dues.len()), ("scheduled", dues.len())];
+    let scheduled = open.iter().filter_map(due).count();
+    let reverts = open.iter().filter(|proposal| proposal.revert().is_some()).filter_map(due);
+    let counts = [("voting", open.len() - scheduled), ("scheduled", scheduled)];
     out.many(&PROPOSALS, counts.map(|(state, count)| (vec![label("state", state)], count as f64)).to_vec());
-    out.put(&FROZEN, open.iter().filter(|proposal| proposal.frozen_until.is_some()).count() as f64);
-    out.put(&NEXT_REVERT, dues.into_iter().min().unwrap_or(0) as f64 / 1000.0);
+    out.put(&FROZEN, open.iter().filter(|proposal| proposal.frozen_until().is_some()).count() as f64);
+    out.put(&NEXT_REVERT, reverts.min().unwrap_or(0) as f64 / 1000.0);
 }
 
 /// Adds the counters that the network keeps over all peers.
@@ -499,6 +469,7 @@ fn network_totals(stats: &p2p::Stats, out: &mut Families) {
 
 #[cfg(test)]
 mod tests {
+    use app::{ProposedRevert, Subject};
     use types::Deadline;
 
     use super::*;
@@ -507,24 +478,24 @@ mod tests {
     fn the_next_revert_is_the_earliest_scheduled_one() {
         let revert = types::Revert { target: types::Height(3), scope: Vec::new(), notice: None, dirty_after: None };
         let at = |millis| Deadline::from_unix_millis(millis).unwrap();
+        let subject = |frozen_until| {
+            let (revert, diff_digest) = (revert.clone(), types::Hash([0; 32]));
+            Subject::Revert(ProposedRevert { revert, keys: 0, bytes: 0, diff_digest, frozen_until })
+        };
         let proposal = |state, frozen_until| Proposal {
             id: 1,
-            propose: types::Propose {
-                kind: types::ProposalKind::Revert(revert.clone()),
-                reason: String::new(),
-                uri: String::new(),
-            },
+            subject: subject(frozen_until),
+            reason: String::new(),
+            uri: String::new(),
             proposer: types::Address([1; 20]),
             deposit: 0,
             opened: types::Height(4),
             voting_ends: at(1_000),
             notice: std::time::Duration::ZERO,
-            keys: 0,
-            bytes: 0,
-            diff_digest: types::Hash([0; 32]),
-            frozen_until,
             state,
         };
+        let act =
+            Proposal { subject: Subject::Act(types::Act::UpgradeCancel), ..proposal(ProposalState::Voting, None) };
         let text = |open: &[Proposal]| {
             let mut out = Families::default();
             proposals(open, &mut out);
@@ -537,9 +508,10 @@ mod tests {
             text(&[
                 proposal(ProposalState::Voting, Some(at(500))),
                 proposal(scheduled(9_000), None),
-                proposal(scheduled(7_500), None)
+                proposal(scheduled(7_500), None),
+                Proposal { state: scheduled(1_000), ..act }
             ]),
-            "state_proposals_open{state=\"voting\"} 1; state_proposals_open{state=\"scheduled\"} 2; \
+            "state_proposals_open{state=\"voting\"} 1; state_proposals_open{state=\"scheduled\"} 3; \
              state_proposals_frozen 1; state_next_revert_timestamp_seconds 7.5"
         );
         assert!(text(&[]).ends_with("state_proposals_frozen 0; state_next_revert_timestamp_seconds 0"));

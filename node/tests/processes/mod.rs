@@ -153,6 +153,11 @@ impl Validator {
         Self::spawn(home, &flags.iter().map(String::as_str).collect::<Vec<_>>()).listening()
     }
 
+    /// As [`Validator::spawn`], with another program than `cairn`.
+    pub fn spawn_program(program: &Path, home: &Path, args: &[&str]) -> Self {
+        Self::spawn_by(Command::new(program), home, args)
+    }
+
     /// Starts the node of a home with a limit of `files` open files, and does not wait until it listens.
     pub fn spawn_with_files(home: &Path, files: u32, args: &[&str]) -> Self {
         let mut shell = Command::new("sh");

@@ -19,7 +19,7 @@ const TIP: u64 = 9;
 const TO: Height = Height(4);
 
 fn rewind<K: Kv>(store: &Store<K>, to: Height, blocks: BlocksAbove) -> Result<Rewound, RewindError> {
-    RewindPlan::new(store, to, blocks, &mut |_| {})?.run(store, &mut |_| {})
+    RewindPlan::new(store, app::UPGRADES, to, blocks, &mut |_| {})?.run(store, &mut |_| {})
 }
 
 fn on_disk(path: &Path, rows: &Rows) -> PathBuf {

@@ -79,6 +79,7 @@ fn genesis(key_type: KeyType, others: u32) -> Genesis {
         params: Params::default(),
         validators: (1..=4).map(validator).collect(),
         app_hash: None,
+        stake: genesis::FirstStake::default(),
         accounts: [GenesisAccount {
             address: alice().public_key().address(),
             balance: 1_000_000,
@@ -212,6 +213,7 @@ impl Chain {
             height_started: tip.time,
             round_started: tip.time,
             validators: Arc::new(blocks.validators.clone()),
+            own: Some(validator_key(self.key_type, 1).public_key()),
             proposal: None,
             locked: None,
             valid: None,
@@ -241,7 +243,6 @@ impl Chain {
                 moniker: "test".into(),
                 listen_address: "tcp://127.0.0.1:26656".into(),
                 rpc_address: "tcp://127.0.0.1:26657".into(),
-                validator: Some(validator_key(self.key_type, 1).public_key()),
             },
             genesis: GenesisText::Whole(self.genesis.to_json()),
             store: self.store.clone(),

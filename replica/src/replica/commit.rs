@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use app::BlockContext;
 use storage::{CommitBatch, Kv, StoreError};
 use types::{BlockId, Commit, Round, TxPool};
 
@@ -68,7 +67,7 @@ impl<K: Kv> Replica<K> {
         (self.on_phase)(Phase::Execute);
         let header = &block.header;
         let misbehavior = evidence::misbehavior_in(&self.store, &block.evidence)?;
-        let context = BlockContext { height: header.height, time: header.time, proposer: header.proposer, misbehavior };
+        let context = self.chain.context_of(&block, misbehavior);
         let reader = self.store.reader()?;
         let outcome = self.app.read().execute(&reader, &context, &txs);
         reader.check()?;
@@ -95,10 +94,11 @@ impl<K: Kv> Replica<K> {
         let reader = self.store.reader()?;
         pool.update(&reader, header, &ids, &outcome.writes, self.now);
         let deadline = app::earliest_deadline(&reader);
+        self.upgrade_stop = self.config.upgrades.check(&reader, height.next()).err();
         reader.check()?;
         drop(reader);
         let validators = self.chain.validators.as_ref().clone();
-        self.chain.advance(tip, header, commit.clone(), after, params, floor);
+        self.chain.advance(tip, (header, &outcome.results), commit.clone(), after, params, floor);
         self.on_evidence_committed(&block, synced)?;
         let timing = match synced {
             true => CommitTiming::default(),

@@ -20,7 +20,7 @@ impl<K: Kv> Replica<K> {
     /// Takes evidence that our engine found, at the height being decided or the one before. If it is against our own key,
     /// another process signs with it, and this node stops.
     pub(super) fn on_evidence_found(&mut self, evidence: Evidence) {
-        let (height, is_own) = (evidence.height(), self.signing.own.is_some_and(|own| evidence.names(&own)));
+        let (height, is_own) = (evidence.height(), self.names_us(&evidence));
         self.outputs.push(Output::Evidence(evidence.clone()));
         if self.halted {
             return;
@@ -31,6 +31,11 @@ impl<K: Kv> Replica<K> {
         if is_own {
             self.halt(Halt::AnotherSigner { height });
         }
+    }
+
+    /// Returns true if evidence is against a key of ours.
+    fn names_us(&self, evidence: &Evidence) -> bool {
+        self.engine.signer().is_some_and(|signer| signer.addresses().any(|own| evidence.names(&own)))
     }
 
     fn keep_found(&mut self, mut evidence: Evidence) -> Result<(), StoreError> {
@@ -56,7 +61,7 @@ impl<K: Kv> Replica<K> {
             Err(error) => return self.halt(error),
         }
         let height = evidence.height();
-        if height > self.signing.opened_at && self.signing.own.is_some_and(|own| evidence.names(&own)) {
+        if height > self.signing.opened_at && self.names_us(evidence) {
             self.halt(Halt::AnotherSigner { height });
         }
     }

@@ -7,7 +7,7 @@ use storage::Kv;
 use types::{Height, Moment, PeerMessage, Time, TxPool};
 
 use super::{Replica, Turn};
-use crate::{HaltAt, Output, Timer};
+use crate::{Halt, HaltAt, Output, Timer};
 
 /// Maximum delay of a running timer after which it may still start a height. The wall clock is slewed, so the time left
 /// until the tip's time differs a little from step to step, and not every step may start a timer of its own.
@@ -118,11 +118,12 @@ impl<K: Kv> Replica<K> {
         }
     }
 
-    /// Returns true if the tip is the last height that the operator wants.
+    /// Returns true if the tip is the last height that the operator wants, or that this program may execute.
     pub(super) fn has_last_height(&self) -> bool {
         let (HaltAt { height, time }, tip) = (self.config.halt, &self.chain.tip);
-        tip.block_id.is_some()
-            && (height.is_some_and(|last| tip.height >= last) || time.is_some_and(|last| tip.time >= last))
+        let is_wanted = tip.block_id.is_some()
+            && (height.is_some_and(|last| tip.height >= last) || time.is_some_and(|last| tip.time >= last));
+        is_wanted || self.upgrade_stop.is_some()
     }
 
     /// Finishes if the tip is the last height, and no connected peer needs this node to get there. A peer that cannot be
@@ -135,7 +136,8 @@ impl<K: Kv> Replica<K> {
         let has_waited = self.now.since(self.pace.last_commit_at) >= LINGER_MAX;
         if has_waited || self.peers.heights().iter().all(|(_, height)| *height >= next) {
             self.halted = true;
-            self.outputs.push(Output::Finished);
+            let stop = self.upgrade_stop.take().map(|stop| Output::Halt(Halt::Upgrade(stop)));
+            self.outputs.push(stop.unwrap_or(Output::Finished));
         }
     }
 
@@ -157,8 +159,11 @@ impl<K: Kv> Replica<K> {
         }
         let empty = match self.config.empty_block_interval {
             Some(interval) => Some(self.pace.last_commit_at.saturating_add(interval)),
-            // The state after the last block is not yet in any header.
-            None => (self.chain.last_app_hash != Some(self.chain.tip.app_hash)).then_some(earliest),
+            // What the last block's content changed is not yet in any header.
+            None => {
+                let is_new = self.chain.last_app_hash != Some(self.chain.tip.app_hash);
+                (is_new && !self.chain.is_quiet).then_some(earliest)
+            }
         };
         let deadline = self.pace.deadline.map(|deadline| self.reached_at(deadline));
         let reasons = [empty, deadline].into_iter().flatten();

@@ -150,7 +150,7 @@ impl<K: Kv> Replica<K> {
             return Vec::new();
         }
         (self.on_phase)(Phase::Build);
-        let proposer = self.signing.own.expect("only a validator is asked for a block");
+        let proposer = self.own().expect("only a validator is asked for a block").address();
         let time = self.chain.time_of_next(self.wall);
         let evidence = self.evidence_for_block();
         let bytes_max = self.chain.body_bytes_max() - Evidence::list_bytes(&evidence);

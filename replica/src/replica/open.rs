@@ -133,6 +133,7 @@ impl<K: Kv> Replica<K> {
         let (app, trees_from) = open_app(&store, tip.height, tip.app_hash)?;
         let reader = store.reader()?;
         let deadline = app::earliest_deadline(&reader);
+        let upgrade_stop = config.upgrades.check(&reader, tip.height.next()).err();
         reader.check()?;
         drop(reader);
         let (got, expected) = (app.app_hash(), tip.app_hash);
@@ -159,7 +160,6 @@ impl<K: Kv> Replica<K> {
         let verifier = Verifier::new(chain.id.clone(), chain.place(Round::ZERO), check_evidence_in(store.clone()));
         let evidence = load_evidence(&store, chain.evidence_floor)?;
         let signing = Signing {
-            own: signer.as_ref().map(Signer::address),
             opened_at: tip.height,
             guard,
             floor: signing_floor,
@@ -172,9 +172,10 @@ impl<K: Kv> Replica<K> {
             syncs: 0,
         };
         let replica = Self {
-            config,
+            upgrade_stop,
             store,
-            app: LiveApp::new(app),
+            app: LiveApp::new(app.with_upgrades(config.upgrades)),
+            config,
             trees_from,
             verifier: verifier.clone(),
             on_phase: Box::new(|_| {}),

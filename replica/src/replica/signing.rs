@@ -1,10 +1,12 @@
-//! What our key signs: whether it may sign, and what is durable before a signed message leaves.
+//! What our keys sign: whether it may sign, and what is durable before a signed message leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use consensus::Input as EngineInput;
 use storage::{Kv, StoreError};
-use types::{Address, BlockId, HardState, Height, Round, SignState, SignedVote, VoteType};
+use types::{
+    Address, BlockId, ConsensusPublicKey, ConsensusSecretKey, HardState, Height, Round, SignState, SignedVote, VoteType,
+};
 
 use super::{Replica, Turn};
 use crate::{
@@ -12,10 +14,8 @@ use crate::{
     guard::{self, Guard, Words},
 };
 
-/// What our key signed, and whether it may sign.
+/// What our keys signed, and whether they may sign.
 pub(super) struct Signing {
-    /// Address of our validator; `None` for a full node.
-    pub own: Option<Address>,
     pub guard: Guard,
     /// Height of the tip when the replica was opened.
     pub opened_at: Height,
@@ -80,7 +80,7 @@ impl<K: Kv> Replica<K> {
 
     /// Makes it durable that nothing is signed at a height at which this node abstains.
     pub(super) fn seal_if_due(&mut self, height: Height) {
-        if self.signing.guard.must_seal(height) && self.signing.own.is_some_and(|own| self.is_validator(own)) {
+        if self.signing.guard.must_seal(height) && self.is_validator() {
             self.engine.seal(height);
             let kept = self.engine.signer().filter(|_| !self.halted).map(|signer| self.signing.keep(signer.state()));
             if let Some(Err(error)) = kept {
@@ -89,14 +89,32 @@ impl<K: Kv> Replica<K> {
         }
     }
 
-    fn is_validator(&self, own: Address) -> bool {
-        self.chain.validators.by_address(&own).is_some()
+    /// Returns the key with which we sign at the height being decided, if it is in the set; `None` for a full node.
+    pub(super) fn own(&self) -> Option<&ConsensusPublicKey> {
+        self.engine.signer().map(|signer| signer.key_in(&self.chain.validators))
+    }
+
+    /// Returns true if a key with this address is ours.
+    pub(super) fn is_own(&self, address: &Address) -> bool {
+        self.engine.signer().is_some_and(|signer| signer.is_own(address))
+    }
+
+    fn is_validator(&self) -> bool {
+        self.own().is_some_and(|own| self.chain.validators.by_address(&own.address()).is_some())
+    }
+
+    /// Holds a further consensus key, which signs from the first height on whose set has it and not the present one. A full
+    /// node holds no key.
+    pub fn hold(&mut self, key: ConsensusSecretKey) {
+        self.engine.hold(key);
     }
 
     /// Returns the reason why our validator does not sign.
     pub(super) fn silence(&self) -> Option<Silence> {
         let (height, tip) = (self.chain.height(), self.chain.tip.height);
-        self.signing.own.filter(|own| self.is_validator(*own))?;
+        if !self.is_validator() {
+            return None;
+        }
         if height <= self.signing.floor {
             return Some(Silence::SignedAhead { signed: self.signing.floor, tip });
         }
@@ -110,7 +128,7 @@ impl<K: Kv> Replica<K> {
     /// another process signs with our key; while we abstain, it ends all signing at its height.
     pub(super) fn check_own(&mut self, vote: &SignedVote) -> bool {
         let height = vote.vote.height;
-        if self.signing.own != Some(vote.vote.validator) || guard::is_known(vote, &self.engine.hard_state()) {
+        if !self.is_own(&vote.vote.validator) || guard::is_known(vote, &self.engine.hard_state()) {
             return true;
         }
         if height > self.signing.floor && self.signing.guard.on_unknown_vote(height) {

@@ -24,6 +24,7 @@ impl<K: Kv> Replica<K> {
             height_started: if live { self.pace.height_started } else { self.pace.last_commit_at },
             round_started: if live { engine.round_started() } else { self.pace.last_commit_at },
             validators: chain.validators.clone(),
+            own: self.own().copied(),
             proposal: engine.proposal(engine.round()).filter(|_| live).map(|signed| signed.proposal.block_id),
             locked: engine.locked().filter(|_| live).map(|lock| lock.block_id),
             valid: engine.valid().filter(|_| live).map(|lock| lock.block_id),
@@ -111,7 +112,7 @@ impl<K: Kv> Replica<K> {
         self.trees_from
     }
 
-    /// Returns the signer of the engine, to export what its key signed last.
+    /// Returns the signer of the engine, to export what its keys signed last.
     pub fn signer(&self) -> Option<&Signer> {
         self.engine.signer()
     }

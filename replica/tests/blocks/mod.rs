@@ -5,8 +5,8 @@ use std::time::Duration;
 use app::{BlockContext, Outcome};
 use storage::{CommitBatch, Tip};
 use types::{
-    Block, BlockId, ChainId, Commit, ConsensusSecretKey, Evidence, Header, Height, Params, Round, ValidatorSet,
-    VerifiedTx, Vote, VoteType,
+    Address, Block, BlockId, ChainId, Commit, ConsensusSecretKey, Evidence, Header, Height, Params, Round,
+    ValidatorSet, VerifiedTx, Vote, VoteType,
 };
 
 /// What the next block of a chain depends on, apart from its tip and parameters.
@@ -33,6 +33,8 @@ pub struct Next {
     /// Validator set of its height + 2.
     validators: ValidatorSet,
     evidence_floor: Height,
+    /// Validators that are absent in its last commit.
+    absent: Vec<Address>,
 }
 
 impl Blocks {
@@ -69,6 +71,8 @@ impl Blocks {
             proposer: self.validators.proposer().address(),
         };
         let (height, timestamp) = (header.height, header.time);
+        // The sets of all heights have the same order.
+        let absent = self.last_commit.as_ref().map_or_else(Vec::new, |commit| commit.absent(&self.validators));
         let block = Block { header, txs, evidence, last_commit: self.last_commit.clone() };
         let parts = block.part_set();
         let block_id = block.id(&parts);
@@ -81,7 +85,7 @@ impl Blocks {
         let commit = Commit::from_votes(height, Round(0), block_id, &self.validators, &votes.collect::<Vec<_>>());
         let block_bytes = parts.bytes().unwrap();
         let (validators, evidence_floor) = (rotated(&self.next_validators), self.evidence_floor);
-        Next { block, block_id, block_bytes, commit, validators, evidence_floor }
+        Next { block, block_id, block_bytes, commit, validators, evidence_floor, absent }
     }
 
     /// Makes a block the tip. Returns the validator set of its height.
@@ -98,7 +102,8 @@ impl Next {
         let Header { height, time, proposer, .. } = self.block.header;
         let txs = self.block.txs.iter().map(|tx| VerifiedTx::from_bytes(tx).unwrap());
         let misbehavior = self.block.evidence.iter().flat_map(Evidence::misbehavior).collect();
-        (BlockContext { height, time, proposer, misbehavior }, txs.collect())
+        let absent = self.absent.clone();
+        (BlockContext { height, time, proposer, misbehavior, absent }, txs.collect())
     }
 
     /// Returns what the store commits after the execution.

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use consensus::Signer;
-use genesis::{Document, Genesis, GenesisValidator};
-use mempool::{Mempool, SharedPool};
+use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
+use mempool::{Mempool, SharedPool, Source};
 use replica::{Checked, Committed, Config, Input, Output, Replica, Timer, Verifier};
 use storage::{MemDisk, MemKv, Store};
 use types::*;
@@ -28,7 +28,7 @@ pub fn chain() -> ChainId {
     ChainId::new("cairn-test").unwrap()
 }
 
-/// Returns a genesis whose first validator decides alone; the second one has little power.
+/// Returns a genesis whose first validator decides alone, and has some money; the second one has little power.
 pub fn genesis() -> Genesis {
     let validator = |(seed, power)| GenesisValidator {
         public_key: key(seed).public_key().into(),
@@ -45,7 +45,12 @@ pub fn genesis() -> Genesis {
         params,
         validators: [(1, 100), (2, 1)].map(validator).to_vec(),
         app_hash: None,
-        accounts: Vec::new(),
+        stake: genesis::FirstStake::default(),
+        accounts: vec![GenesisAccount {
+            address: key(1).public_key().address(),
+            balance: 1_000_000,
+            name: String::new(),
+        }],
     })
     .unwrap()
 }
@@ -67,11 +72,15 @@ impl One {
     }
 
     pub fn on(disk: MemDisk, now: Time, signed: SignState) -> Self {
+        Self::with(disk, now, Signer::new(key(1), signed))
+    }
+
+    /// Starts a process that signs with these keys.
+    pub fn with(disk: MemDisk, now: Time, signer: Signer) -> Self {
         let store = Arc::new(Store::open(disk.open(), &chain()).unwrap());
         let mempool = Arc::new(Mempool::new(mempool::Config::default(), chain()));
         let txs = SharedPool { mempool, verifier: Arc::default() };
         let config = Config { empty_block_interval: Some(Duration::from_secs(1)), ..Config::default() };
-        let signer = Signer::new(key(1), signed);
         let (replica, verifier) = Replica::open(config, &genesis(), store.clone(), Some(signer)).unwrap();
         let mut one = Self { disk, replica, verifier, store, txs, now, committed: Vec::new() };
         one.step(vec![Input::Start, Input::PeerUp(PEER)]);
@@ -92,6 +101,16 @@ impl One {
             _ => None,
         }));
         outputs
+    }
+
+    /// Adds a transaction of the first validator's operator to the mempool.
+    pub fn submit(&mut self, message: Msg) {
+        let reader = self.store.reader().unwrap();
+        let signer = key(1).public_key();
+        let nonce = app::View::of_state(&reader).account(&signer.address()).nonce;
+        let body = TxBody { chain_id: chain(), signer, order: TxOrder::Nonce(nonce), fee: 50, messages: vec![message] };
+        let tx = VerifiedTx::verified_before(body.sign(&key(1)));
+        self.txs.mempool.add(&reader, reader.height(), &Params::default(), tx, self.now, Source::Local).unwrap();
     }
 
     pub fn tip(&self) -> Height {

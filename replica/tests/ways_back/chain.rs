@@ -9,8 +9,8 @@ use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use replica::Replica;
 use storage::{Batch, Durability, Kv, MemDisk, MemKv, Store, View};
 use types::{
-    ChainId, Height, KvOp, Msg, NsOwner, Params, Power, ProposalKind, ProposalParams, Propose, Revert, RevertScope,
-    SecretKey, Time, TxBody, TxOrder, Wire,
+    ChainId, Choice, Height, KvOp, Msg, NsOwner, Params, Power, ProposalKind, ProposalParams, Propose, Revert,
+    RevertScope, SecretKey, Time, TxBody, TxOrder, Wire,
 };
 
 use crate::blocks::Blocks;
@@ -47,6 +47,7 @@ fn genesis(retain_blocks: u64) -> Genesis {
             operator: Some(key(50).public_key().address()),
         }],
         app_hash: None,
+        stake: genesis::FirstStake::default(),
         accounts: vec![account],
     })
     .unwrap()
@@ -125,7 +126,7 @@ impl Chain {
                 let (kind, reason, uri) = (ProposalKind::Revert(revert), String::new(), String::new());
                 Msg::Propose(Box::new(Propose { kind, reason, uri }))
             }
-            6 => Msg::Vote { id: 1, yes: true },
+            6 => Msg::Vote { id: 1, choice: Choice::Yes },
             _ => Msg::KvWrite { ns, data_epoch: if height <= REVERTED_AT { 1 } else { 2 }, ops: vec![op] },
         })
     }

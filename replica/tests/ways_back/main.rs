@@ -6,4 +6,5 @@ mod blocks;
 mod chain;
 mod mutations;
 mod plan;
+mod upgrade;
 mod window;

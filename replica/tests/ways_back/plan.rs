@@ -6,14 +6,14 @@ use types::{Commit, Height, Round, Wire};
 
 use crate::chain::{Chain, Change, REVERTED_AT, REVERTED_TO, chain_id};
 
-const TIP: u64 = 9;
-const TO: Height = Height(4);
+pub const TIP: u64 = 9;
+pub const TO: Height = Height(4);
 
-fn rewind<K: Kv>(store: &Store<K>, to: Height, blocks: BlocksAbove) -> Result<Rewound, RewindError> {
-    RewindPlan::new(store, to, blocks, &mut |_| {})?.run(store, &mut |_| {})
+pub fn rewind<K: Kv>(store: &Store<K>, to: Height, blocks: BlocksAbove) -> Result<Rewound, RewindError> {
+    RewindPlan::new(store, app::UPGRADES, to, blocks, &mut |_| {})?.run(store, &mut |_| {})
 }
 
-fn open(disk: &MemDisk) -> Store<MemKv> {
+pub fn open(disk: &MemDisk) -> Store<MemKv> {
     Store::open(disk.open(), &chain_id()).unwrap()
 }
 
@@ -25,7 +25,7 @@ pub fn a_chain_that_was_rewound_and_executed_again_is_as_if_never_rewound() {
     assert!(events.iter().any(|event| event.kind == "revert.executed"), "{events:?}");
     for to in 1..TIP {
         let store = open(&chain.disk);
-        let plan = RewindPlan::new(&store, Height(to), BlocksAbove::Kept, &mut |_| {}).unwrap();
+        let plan = RewindPlan::new(&store, app::UPGRADES, Height(to), BlocksAbove::Kept, &mut |_| {}).unwrap();
         assert_eq!((plan.from.height, plan.txs, plan.is_resumed), (Height(TIP), 2 * (TIP - to), false));
         assert!(plan.changed_keys.unwrap() > 2 && plan.block_bytes > 400);
         assert!(chain.disk.dump() == before, "a plan writes nothing");
@@ -102,9 +102,9 @@ pub fn a_state_that_is_not_the_one_of_the_next_block_is_refused_and_nothing_is_c
     assert!(disk.dump() == chain.disk.dump());
 }
 
-/// Removes the row of the fee pool from what a block wrote.
-fn forgets_fees(outcome: &mut app::Outcome) {
-    let row = app::tree::rows::row_key(app::area::NEVER_REVERTED, &app::tree::rows::path_of(b"f"));
+/// Removes the row of the income from what a block wrote.
+fn forgets_income(outcome: &mut app::Outcome) {
+    let row = app::tree::rows::row_key(app::area::NEVER_REVERTED, &app::tree::rows::path_of(b"I"));
     assert!(outcome.writes.0.remove(&row).is_some());
 }
 
@@ -116,7 +116,7 @@ fn other_result(outcome: &mut app::Outcome) {
 #[test]
 pub fn a_block_that_gives_another_result_stops_the_replay_and_is_named() {
     let cases: [(Change, &str, Option<usize>, usize); 2] =
-        [(forgets_fees, "the app hash", None, 1), (other_result, "the results hash", Some(1), 0)];
+        [(forgets_income, "the app hash", None, 1), (other_result, "the results hash", Some(1), 0)];
     for (change, what, tx, keys) in cases {
         for at in [6, TIP] {
             let chain = Chain::with(TIP, Some((at, change)));
@@ -128,7 +128,7 @@ pub fn a_block_that_gives_another_result_stops_the_replay_and_is_named() {
             assert_eq!((difference.keys.len(), difference.keys_total), (keys, keys));
             if let Some(key) = difference.keys.first() {
                 assert_eq!(key.stored, Effect::Nothing);
-                assert!(matches!(&key.got, Effect::Set(row) if app::tree::rows::split_row(row).unwrap().0 == b"f"));
+                assert!(matches!(&key.got, Effect::Set(row) if app::tree::rows::split_row(row).unwrap().0 == b"I"));
             }
             // The last good height is kept, nothing above it is lost, and no replica starts on this store.
             assert_eq!(store.tip().unwrap().height, Height(at - 1));
@@ -146,7 +146,7 @@ pub fn a_block_that_gives_another_result_stops_the_replay_and_is_named() {
     }
 }
 
-fn config() -> replica::Config {
+pub fn config() -> replica::Config {
     let second = std::time::Duration::from_secs(1);
     replica::Config {
         empty_block_interval: None,
@@ -154,6 +154,7 @@ fn config() -> replica::Config {
         gossip_interval: second,
         sync_timeout: second,
         halt: replica::HaltAt::default(),
+        upgrades: app::UPGRADES,
     }
 }
 

@@ -63,7 +63,6 @@ pub fn peer(peer: &PeerSeen, chain_id: &str, version_app: u64) -> Value {
         moniker: peer.moniker.clone(),
         listen_address: peer.listen_address.clone(),
         rpc_address: String::new(),
-        validator: None,
     };
     let mut info = node_info(&identity, chain_id, version_app);
     info["other"]["cairn_version"] = json!(peer.version);
@@ -209,7 +208,6 @@ mod tests {
             moniker: "one".into(),
             listen_address: "tcp://0.0.0.0:26656".into(),
             rpc_address: "tcp://127.0.0.1:26657".into(),
-            validator: None,
         };
         let info: tendermint::node::Info = serde_json::from_value(node_info(&identity, "cairn-test", 1)).unwrap();
         let mode = tendermint_rpc::client::CompatMode::from_version(info.version).unwrap();

@@ -53,7 +53,7 @@ pub fn status(server: &Server, _: &Args) -> Outcome {
         }
         None => (String::new(), String::new(), store.earliest(), tip.time),
     };
-    let key = context.identity.validator.unwrap_or(*NOBODY);
+    let key = consensus.own.unwrap_or(*NOBODY);
     let power = consensus.validators.by_address(&key.address()).map_or(Power::ZERO, |(_, validator)| validator.power);
     Ok(json!({
         "node_info": json::node_info(&context.identity, &context.chain_id, server.version_app()?),

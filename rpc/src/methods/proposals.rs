@@ -1,10 +1,12 @@
-//! The JSON of the application's answers about proposals to the validators. `docs/reverts.md` describes it.
+//! The JSON of the application's answers about proposals to the validators, and about upgrades. `docs/proposals.md` and
+//! `docs/reverts.md` describe it.
 
 use app::{
-    CODES, Ending, NotUndone, NsPreview, Operator, OperatorVote, Preview, Proposal, ProposalState, Refusal, Tally,
+    Barrier, CODES, Ending, NotUndone, NsPreview, Operator, OperatorVote, Preview, Proposal, ProposalState,
+    ProposedRevert, Refusal, Subject, Tally,
 };
 use serde_json::{Value, json};
-use types::{Deadline, RevertScope};
+use types::{Act, Deadline, ParamChange, RevertScope, UpgradePlan};
 
 fn ms(deadline: Deadline) -> String {
     deadline.unix_millis().to_string()
@@ -12,32 +14,31 @@ fn ms(deadline: Deadline) -> String {
 
 /// Returns a proposal, and the sums of its votes.
 pub fn shown(proposal: &Proposal, tally: &Tally) -> Value {
-    let revert = proposal.revert();
-    let scope =
-        |scope: &RevertScope| json!({ "ns": scope.ns, "expect_root": scope.expect_root.map(|root| root.to_string()) });
     let mut value = json!({
         "id": proposal.id.to_string(),
-        "kind": "revert",
         "state": proposal.state.name(),
         "proposer": proposal.proposer.to_string(),
         "deposit": proposal.deposit.to_string(),
         "opened_height": proposal.opened.to_string(),
         "voting_ends_ms": ms(proposal.voting_ends),
         "notice_ms": proposal.notice.as_millis().to_string(),
-        "frozen_until_ms": proposal.frozen_until.map(ms),
-        "target_height": revert.target.to_string(),
-        "scope": revert.scope.iter().map(scope).collect::<Vec<_>>(),
-        "dirty_after": revert.dirty_after.map(|height| height.to_string()),
-        "keys": proposal.keys.to_string(),
-        "bytes": proposal.bytes.to_string(),
-        "diff_digest": proposal.diff_digest.to_string(),
-        "reason": proposal.propose.reason,
-        "uri": proposal.propose.uri,
+        "reason": proposal.reason,
+        "uri": proposal.uri,
         "yes_power": tally.yes.to_string(),
         "no_power": tally.no.to_string(),
-        "freeze_power": tally.freeze.to_string(),
+        "veto_power": tally.veto.to_string(),
         "total_power": tally.total.to_string(),
     });
+    match &proposal.subject {
+        Subject::Revert(proposed) => {
+            value["freeze_power"] = json!(tally.freeze.to_string());
+            add_revert(&mut value, proposed);
+        }
+        Subject::Act(act) => {
+            value["kind"] = json!(act.name());
+            add_act(&mut value, act);
+        }
+    }
     match proposal.state {
         ProposalState::Voting => {}
         ProposalState::Scheduled { at } => value["at_ms"] = json!(ms(at)),
@@ -53,6 +54,51 @@ pub fn shown(proposal: &Proposal, tally: &Tally) -> Value {
     value
 }
 
+/// Adds what a revert would do.
+fn add_revert(value: &mut Value, proposed: &ProposedRevert) {
+    let ProposedRevert { revert, keys, bytes, diff_digest, frozen_until } = proposed;
+    let scope =
+        |scope: &RevertScope| json!({ "ns": scope.ns, "expect_root": scope.expect_root.map(|root| root.to_string()) });
+    value["kind"] = json!("revert");
+    value["frozen_until_ms"] = json!(frozen_until.map(ms));
+    value["target_height"] = json!(revert.target.to_string());
+    value["scope"] = revert.scope.iter().map(scope).collect();
+    value["dirty_after"] = json!(revert.dirty_after.map(|height| height.to_string()));
+    value["keys"] = json!(keys.to_string());
+    value["bytes"] = json!(bytes.to_string());
+    value["diff_digest"] = json!(diff_digest.to_string());
+}
+
+/// Adds what an act would do.
+fn add_act(value: &mut Value, act: &Act) {
+    match act {
+        Act::Params(changes) => {
+            let change = |change: &ParamChange| json!({ "name": change.name, "value": change.value.to_string() });
+            value["changes"] = changes.iter().map(change).collect();
+        }
+        Act::Upgrade(plan) => value["upgrade"] = of_plan(plan),
+        Act::UpgradeCancel => {}
+        Act::Spend { to, amount } => {
+            value["to"] = json!(to.to_string());
+            value["amount"] = json!(amount.to_string());
+        }
+        Act::Text { title, body } => {
+            value["title"] = json!(title);
+            value["body"] = json!(body);
+        }
+    }
+}
+
+fn of_plan(plan: &UpgradePlan) -> Value {
+    json!({ "name": plan.name, "height": plan.height.to_string(), "info": plan.info })
+}
+
+/// Returns the plan of the next upgrade, and the last upgrade.
+pub fn upgrade(plan: Option<&UpgradePlan>, last: Option<&Barrier>) -> Value {
+    let last = last.map(|last| json!({ "name": last.kind, "height": last.height.to_string() }));
+    json!({ "plan": plan.map(of_plan), "last": last })
+}
+
 fn name_of(code: u32) -> &'static str {
     CODES.iter().find(|line| line.number == code).map_or("", |line| line.name)
 }
@@ -64,7 +110,7 @@ pub fn with_votes(proposal: &Proposal, tally: &Tally, votes: &[(OperatorVote, Op
             "operator": vote.operator.to_string(),
             "validator": operator.map(|operator| operator.public_key.address().to_string()),
             "power": operator.map(|operator| operator.power.to_string()),
-            "vote": vote.yes.map(|yes| if yes { "yes" } else { "no" }),
+            "vote": vote.choice.map(|choice| choice.name()),
             "freeze": vote.freeze,
         })
     };

@@ -1,6 +1,6 @@
 //! Validators and stake as JSON.
 
-use app::{DelegationOf, DepartureOf, Pools, ValidatorSummary};
+use app::{DelegationOf, DepartureOf, Pools, RewardsOf, Slash, UptimeOf, ValidatorSummary};
 use serde_json::{Value, json};
 use types::{Address, Deadline, Power, StakingParams};
 
@@ -29,12 +29,17 @@ pub fn validator(summary: &ValidatorSummary) -> Value {
         "commission_bps": validator.commission.rate_bps.to_string(),
         "commission_bps_max": validator.commission.max_bps.to_string(),
         "commission_rise_bps_max": validator.commission.rise_max_bps.to_string(),
+        "commission_due": validator.earnings.commission_due().to_string(),
         "own_min": validator.own_min.to_string(),
         "unbonded_at": time(summary.unbonded_at),
         "jailed": validator.jail.map(|jail| {
             json!({ "why": jail.why.name(), "until": jail.until.to_string() })
         }),
         "tombstoned": validator.is_tombstoned,
+        "missed": summary.missed.to_string(),
+        "old_key": validator.old_key.map(|old| {
+            json!({ "consensus_address": old.address.to_string(), "until": time(summary.old_key_until) })
+        }),
     })
 }
 
@@ -73,11 +78,49 @@ pub fn departures(list: &[DepartureOf], following: Option<Address>) -> Value {
     json!({ "departures": list.iter().map(departure).collect::<Vec<_>>(), "next": next(following) })
 }
 
-/// Returns the amounts of stake.
-pub fn pool(pools: &Pools, power_total: Power) -> Value {
+/// Returns slashes of a validator, and the number that continues the list.
+pub fn slashes(list: &[(u64, Slash)], next: Option<u64>) -> Value {
+    let slash = |(number, slash): &(u64, Slash)| {
+        json!({
+            "number": number.to_string(),
+            "infraction": slash.why.name(),
+            "height": slash.height.to_string(),
+            "block": slash.block.to_string(),
+            "fraction_bps": slash.fraction_bps.to_string(),
+            "burned": slash.burned.to_string(),
+            "evidence": slash.evidence.map(|hash| hash.to_string()),
+        })
+    };
+    json!({ "slashes": list.iter().map(slash).collect::<Vec<_>>(), "next": next.map(|next| next.to_string()) })
+}
+
+/// Returns what is known about the signatures of a validator.
+pub fn uptime(of: &UptimeOf) -> Value {
+    let misses = of.misses.as_ref();
+    json!({
+        "since": of.since.to_string(),
+        "window": of.window.to_string(),
+        "missed": misses.map_or(0, |misses| misses.missed).to_string(),
+        "last_missed": misses.map(|misses| misses.last_missed.to_string()),
+        "silent_since": time(misses.map(|misses| misses.silent_since)),
+        "jailed_from": time(of.jailed_from),
+    })
+}
+
+/// Returns what the stake of a delegator has earned, and the operator that continues the list.
+pub fn rewards(list: &[RewardsOf], following: Option<Address>) -> Value {
+    let rewards = |of: &RewardsOf| json!({ "validator": of.validator.to_string(), "amount": of.amount.to_string() });
+    json!({ "rewards": list.iter().map(rewards).collect::<Vec<_>>(), "next": next(following) })
+}
+
+/// Returns the amounts of money that are no account's, without deposits.
+pub fn pool(pools: &Pools, fees: u64, power_total: Power) -> Value {
     json!({
         "bonded": pools.bonded.to_string(),
         "unbonding": pools.unbonding.to_string(),
+        "rewards": pools.rewards.to_string(),
+        "fees": fees.to_string(),
+        "community": pools.community.to_string(),
         "power": power_total.to_string(),
     })
 }
@@ -91,5 +134,12 @@ pub fn params(params: &StakingParams) -> Value {
         "commission_bps_min": params.commission_bps_min.to_string(),
         "commission_bps_max": params.commission_bps_max.to_string(),
         "own_stake_min": params.own_stake_min.to_string(),
+        "slash_duplicate_vote_bps": params.slash_duplicate_vote_bps.to_string(),
+        "slash_downtime_bps": params.slash_downtime_bps.to_string(),
+        "downtime_window": params.downtime_window.to_string(),
+        "downtime_ms": params.downtime.as_millis().to_string(),
+        "jail_ms": params.jail.as_millis().to_string(),
+        "issuance_bps_per_year": params.issuance_bps_per_year.to_string(),
+        "community_bps": params.community_bps.to_string(),
     })
 }

@@ -107,7 +107,7 @@ fn whole(mut response: Value, data: &[u8], height: Height) -> Answer {
 /// Returns true for the paths whose answers take up to 100 rows, and pass over others between them, or that compare the
 /// keys of a revert.
 pub fn reads_many_rows(path: &str) -> bool {
-    const MANY: [&str; 9] = [
+    const MANY: &[&str] = &[
         "/kv/list",
         "/kv/range",
         "/proposals",
@@ -116,6 +116,8 @@ pub fn reads_many_rows(path: &str) -> bool {
         "/staking/delegators",
         "/staking/unbonding",
         "/staking/redelegations",
+        "/staking/slashes",
+        "/staking/rewards",
         REVERT_PREVIEW,
     ];
     MANY.iter().any(|many| path.starts_with(many)) || history::answers(path)
@@ -157,14 +159,16 @@ impl Subject {
             let reason = "the path ends with the operator's address, 40 hexadecimal digits";
             return Ok(operator.map_err(|_| Refusal::BadQuery { path: "prove", reason: reason.into() }));
         }
-        if path == "/staking/pool" {
-            return Ok(Ok(Self::Row(key::STAKE_POOLS.to_vec())));
+        match path {
+            "/staking/pool" => return Ok(Ok(Self::Row(key::STAKE_POOLS.to_vec()))),
+            "/upgrade" => return Ok(Ok(Self::Row(key::UPGRADE_PLAN.to_vec()))),
+            _ => {}
         }
         let (is_key, name) = match (path.strip_prefix("/kv/get/"), path.strip_prefix("/kv/root/")) {
             (Some(name), _) => (true, name),
             (None, Some(name)) => (false, name),
             (None, None) => {
-                let reason = "of the state, /store with a raw key, /kv/get/NAME, /kv/root/NAME, /staking/validator/OPERATOR and /staking/pool can be proven".into();
+                let reason = "of the state, /store with a raw key, /kv/get/NAME, /kv/root/NAME, /staking/validator/OPERATOR, /staking/pool and the plan of /upgrade can be proven".into();
                 return Ok(Err(Refusal::BadQuery { path: "prove", reason }));
             }
         };
@@ -238,6 +242,8 @@ fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
             "deposits": deposits.to_string(),
             "bonded": stake.bonded.to_string(),
             "unbonding": stake.unbonding.to_string(),
+            "rewards": stake.rewards.to_string(),
+            "community": stake.community.to_string(),
         }),
         AppAnswer::Store { value, .. } => return value.clone(),
         AppAnswer::Namespace { name, namespace, root, is_root: false } => {
@@ -249,12 +255,16 @@ fn value(answer: &AppAnswer, reverted_by: Option<u64>) -> Option<Vec<u8>> {
         AppAnswer::Range { rows, next } => namespaces::range(rows, next.as_deref()),
         AppAnswer::Proposals { list, open, next } => proposals::list(list, open, *next),
         AppAnswer::Proposal { proposal, tally, votes } => proposals::with_votes(proposal, tally, votes),
+        AppAnswer::Upgrade { plan, last } => proposals::upgrade(plan.as_ref(), last.as_ref()),
         AppAnswer::Preview(preview) => proposals::preview(preview),
         AppAnswer::Validator(summary) => staking::validator(summary),
         AppAnswer::Validators { list, next } => staking::validators(list, *next),
         AppAnswer::Delegations { list, next } => staking::delegations(list, *next),
         AppAnswer::Departures { list, next } => staking::departures(list, *next),
-        AppAnswer::Pool { pools, power_total } => staking::pool(pools, *power_total),
+        AppAnswer::Slashes { list, next } => staking::slashes(list, *next),
+        AppAnswer::Uptime(of) => staking::uptime(of),
+        AppAnswer::Rewards { list, next } => staking::rewards(list, *next),
+        AppAnswer::Pool { pools, fees, power_total } => staking::pool(pools, *fees, *power_total),
         AppAnswer::Staking(params) => staking::params(params),
     };
     if let Some(id) = reverted_by {
@@ -305,6 +315,8 @@ mod tests {
             "/staking/delegators/a?limit=5",
             "/staking/unbonding/a",
             "/staking/redelegations/a",
+            "/staking/slashes/a",
+            "/staking/rewards/a",
             "/revert/preview",
         ] {
             assert!(reads_many_rows(path), "{path}");
@@ -318,6 +330,7 @@ mod tests {
             "/kv/get/range",
             "/proposal/4",
             "/staking/validator/a",
+            "/staking/uptime/a",
         ] {
             assert!(!reads_many_rows(path), "{path}");
         }

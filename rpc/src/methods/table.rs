@@ -120,7 +120,7 @@ pub const METHODS: &[Method] = &[
                 Text,
                 "the empty path",
                 "Path of the query: `/account`, `/params`, `/supply`, `/store`, or one of \
-                 [namespaces](namespaces.md#queries), such as `/kv/get/NAME`, of [proposals](reverts.md#queries), or of [stake](staking.md#queries).",
+                 [namespaces](namespaces.md#queries), such as `/kv/get/NAME`, of [proposals](proposals.md#queries), or of [stake](staking.md#queries).",
             )
             .like("\"/account\""),
             Param::optional(

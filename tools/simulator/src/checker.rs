@@ -5,7 +5,7 @@
 //! | agreement | all correct nodes decide the same block at a height, with the same app hash and results |
 //! | validity | a decided block follows its predecessor, is valid, and more than 2/3 of the power signed it |
 //! | once | no signed body is executed twice |
-//! | supply | balances, collected fees, the deposits of open proposals and stake add up to the initial supply |
+//! | supply | balances, collected fees, the deposits of open proposals and stake add up to the initial supply without what was burned |
 //! | time | no decided block is from the future |
 //! | I1 | a correct validator signs one value per (height, round, type), permanently and across crashes |
 //! | I2 | a signed message is in the durable hard state before it is sent, or that state is at a later height (*) |
@@ -29,7 +29,8 @@ use app::{Answer, View};
 use replica::Committed;
 use storage::{Kv, MemKv, Store};
 use types::{
-    Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
+    Address, BlockId, ChainId, Hash, Height, PeerMessage, Reader, Round, SignedVote, Time, Transaction, VoteType, Wire,
+    blake3,
 };
 
 use crate::{
@@ -69,7 +70,8 @@ pub struct Checker {
     said: BTreeMap<Place, Hash>,
     /// Hashes of the messages that were found in a durable hard state.
     durable: BTreeSet<(usize, Hash)>,
-    powers: BTreeMap<Address, u64>,
+    /// Operators of the validators of genesis.
+    operators: Vec<Address>,
     /// Validators that prevoted a block, including Byzantine ones.
     prevoted: BTreeMap<(Height, Round, BlockId), BTreeSet<Address>>,
     /// POL rounds with which a block was proposed.
@@ -84,7 +86,7 @@ impl Checker {
         chain_id: ChainId,
         accounts: Vec<Address>,
         supply: u64,
-        powers: BTreeMap<Address, u64>,
+        operators: Vec<Address>,
         precision: Duration,
         (ledger, evidence): (Ledger, EvidenceRecord),
     ) -> Self {
@@ -100,7 +102,7 @@ impl Checker {
             tips: BTreeMap::new(),
             said: BTreeMap::new(),
             durable: BTreeSet::new(),
-            powers,
+            operators,
             prevoted: BTreeMap::new(),
             proposed: BTreeMap::new(),
             precommitted: BTreeMap::new(),
@@ -238,10 +240,11 @@ impl Checker {
         else {
             return Err(Broken(format!("supply: n{} does not know it", node.index)));
         };
-        let sum = balances + fee_pool + deposits + stake.bonded + stake.unbonding;
+        let burned: u64 = self.operators.iter().map(|operator| burned(&mut view, operator)).sum();
+        let sum = balances + fee_pool + deposits + stake.sum();
         ensure!(
-            (sum, supply) == (self.supply, self.supply),
-            "supply: the accounts of n{} hold {sum} of {}, its stored supply is {supply}",
+            (sum, supply) == (self.supply - burned, self.supply - burned),
+            "supply: the accounts of n{} hold {sum} of {} without {burned} that were burned, its stored supply is {supply}",
             node.index,
             self.supply
         );
@@ -338,10 +341,12 @@ impl Checker {
             return Ok(());
         }
         let Some((locked_round, locked)) = self.precommitted.get(&(who, height)).copied() else { return Ok(()) };
-        let total: u64 = self.powers.values().sum();
+        let Some(alive) = &node.alive else { return Ok(()) };
+        let set = alive.store.validators(height).map_err(|error| Broken(error.to_string()))?;
+        let power_of = |voter: &Address| set.by_address(voter).map_or(0, |(_, validator)| validator.power.0);
         let has_polka = |pol: &Round| {
             let voters = self.prevoted.get(&(height, *pol, id));
-            3 * voters.into_iter().flatten().map(|voter| self.powers[voter]).sum::<u64>() > 2 * total
+            3 * voters.into_iter().flatten().map(power_of).sum::<u64>() > 2 * set.total_power().0
         };
         let pols = self.proposed.get(&(height, round, id)).into_iter().flatten();
         let is_justified = pols.into_iter().any(|pol| *pol >= locked_round && *pol < round && has_polka(pol));
@@ -412,6 +417,12 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// Returns what slashes of a validator have burned.
+fn burned<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address) -> u64 {
+    let numbers = 1..=view.slashes(operator);
+    numbers.filter_map(|number| view.slash(operator, number)).map(|slash| slash.burned).sum()
 }
 
 /// Returns the place and the hash of a message that the node itself signed.

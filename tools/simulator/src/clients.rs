@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use app::{Answer, View, query};
 use types::{
-    Address, ChainId, Commission, ConsensusKey, ConsensusSecretKey, Deadline, Description, Hash, Height, KvOp, Msg,
-    NsOwner, ProposalKind, Propose, Reader, Revert, RevertScope, SecretKey, StakeMsg, Time, TxBody, TxOrder,
+    Address, ChainId, Choice, Commission, ConsensusKey, ConsensusSecretKey, Deadline, Description, Hash, Height, KvOp,
+    Msg, NsOwner, ProposalKind, Propose, Reader, Revert, RevertScope, SecretKey, StakeMsg, Time, TxBody, TxOrder,
     ValidatorCreate, Wire, possession_message,
 };
 
@@ -99,8 +99,8 @@ impl Clients {
         let signer = random.index(ACCOUNTS);
         let (signers, message) = match random.below(20) {
             0..3 => (vec![self.keys[signer].clone()], self.propose(random, tip, view)),
-            3..7 => (self.some_operators(random, 900), Msg::Vote { id, yes: true }),
-            7 => (self.some_operators(random, 500), Msg::Vote { id, yes: random.chance(300) }),
+            3..7 => (self.some_operators(random, 900), Msg::Vote { id, choice: Choice::Yes }),
+            7 => (self.some_operators(random, 500), Msg::Vote { id, choice: random.chance(300).into() }),
             8 if open.len() > 1 && random.chance(500) => {
                 // The same operators demand the freeze of all of them, of which each may freeze for one.
                 let demanders = self.some_operators(random, 800);

@@ -26,6 +26,8 @@ pub struct EvidenceRecord {
     /// Addresses of the validators that follow the protocol.
     correct: BTreeSet<Address>,
     times: BTreeMap<Height, Time>,
+    /// The sets of the heights.
+    sets: BTreeMap<Height, ValidatorSet>,
     /// What judges attacks on light clients.
     trusted: BTreeMap<Height, TrustedBlock>,
     /// For each infraction, the block with evidence of it.
@@ -35,7 +37,8 @@ pub struct EvidenceRecord {
 impl EvidenceRecord {
     /// Creates a record for a chain without blocks.
     pub fn new(chain_id: ChainId, params: EvidenceParams, correct: BTreeSet<Address>) -> Self {
-        Self { chain_id, params, correct, times: BTreeMap::new(), trusted: BTreeMap::new(), blocks: BTreeMap::new() }
+        let (times, sets, trusted, blocks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { chain_id, params, correct, times, sets, trusted, blocks }
     }
 
     /// Returns the block with evidence of each infraction.
@@ -43,13 +46,14 @@ impl EvidenceRecord {
         &self.blocks
     }
 
-    /// Checks the evidence of a block when it is first decided. The set of validators never changes in a world.
+    /// Checks the evidence of a block when it is first decided.
     ///
     /// Errors: [`Broken`] if one of the conditions is violated.
     pub fn on_decided(&mut self, committed: &Committed) -> Result<(), Broken> {
         let (header, list) = (&committed.block.header, &committed.block.evidence);
         let (block, last) = (header.height, self.times.last_key_value().map(|(height, time)| (*height, *time)));
         self.times.insert(block, header.time);
+        self.sets.insert(block, committed.validators.clone());
         let got = Evidence::list_bytes(list) as u64;
         ensure!(got <= self.params.bytes_max, "EV5: block {block} has {got} bytes of evidence");
         let mut expected = Vec::new();
@@ -61,10 +65,11 @@ impl EvidenceRecord {
             let (tip, now) = last.expect("the height of the evidence was decided");
             let is_expired = tip.0 - height.0 > self.params.age_heights_max && now.since(time) > self.params.age_max;
             ensure!(!is_expired, "EV3: evidence of height {height} in block {block} has expired");
-            let verified = evidence.verify(&self.chain_id, &committed.validators);
+            let set = &self.sets[&height];
+            let verified = evidence.verify(&self.chain_id, set);
             ensure!(verified.is_ok(), "EV1: evidence in block {block}: {}", verified.unwrap_err());
             if let Evidence::LightClientAttack(attack) = evidence {
-                self.check_attack(block, attack, &committed.validators)?;
+                self.check_attack(block, attack, set)?;
             }
             for (_, validator) in evidence.infractions() {
                 let is_correct = self.correct.contains(&validator);

@@ -11,6 +11,7 @@
 //! | I-RV5 | the digest that a proposal shows, and that of a preview just before the execution, are those of the changes |
 //! | I-RV6 | a revert to a height that an earlier revert took back returns to what was there |
 //! | lists | the lists of names and keys are those of the namespaces |
+//! | ST5 | a validator that evidence names is slashed and in jail for ever, a correct one never is |
 //! | fence | no write succeeds with another epoch, in a frozen namespace, or in the block that reverts its namespace |
 //!
 //! Votes, freezes and contents are followed here from transactions and rows; of the events, the ledger takes the numbers of proposals
@@ -27,22 +28,22 @@ use app::{
 use replica::Committed;
 use storage::{Kv, Store};
 use types::{
-    Address, Block, BlockResults, ChainId, Event, Hash, Header, Height, Msg, Params, Time, Transaction, Wire, blake3,
+    Address, Block, BlockResults, ChainId, Choice, Event, Evidence, Hash, Header, Height, Msg, Params, Time,
+    Transaction, Wire, blake3,
 };
 
 use crate::{
     broken::{Broken, ensure},
     node::Node,
+    rows::{Rows, attribute, number, of_kind},
     stakes::StakeRecord,
     story::Counts,
 };
 
-/// The rows of a state.
-pub type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// First bytes of the raw keys about stake.
-const STAKE_KINDS: &[u8] = b"BDKMNPQSVWt";
+const STAKE_KINDS: &[u8] = b"BDIKMNPQSVWt";
 
 /// The state of the chain at one height.
 struct State {
@@ -61,7 +62,7 @@ struct Known {
 #[derive(Default)]
 struct Followed {
     /// Yes or no of each operator that voted.
-    votes: BTreeMap<Address, bool>,
+    votes: BTreeMap<Address, Choice>,
     /// Operators that demanded a freeze.
     freezes: BTreeSet<Address>,
     /// True while its namespaces are frozen.
@@ -74,8 +75,8 @@ struct Followed {
 pub struct Ledger {
     chain_id: ChainId,
     params: Params,
-    /// Power for which each operator votes.
-    powers: BTreeMap<Address, u64>,
+    /// Consensus addresses of the validators that follow the protocol; `None` if double signs cost nothing.
+    correct: Option<BTreeSet<Address>>,
     accounts: Vec<Address>,
     states: BTreeMap<Height, State>,
     /// App hash of each height.
@@ -89,13 +90,14 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Creates the ledger of a chain without blocks. `powers` are those for which operators vote.
-    pub fn new(chain_id: ChainId, params: Params, powers: BTreeMap<Address, u64>, accounts: Vec<Address>) -> Self {
+    /// Creates the ledger of a chain without blocks. `correct` are the consensus addresses of the validators that follow the
+    /// protocol, `None` if double signs cost nothing.
+    pub fn new(chain_id: ChainId, params: Params, correct: Option<BTreeSet<Address>>, accounts: Vec<Address>) -> Self {
         Self {
             chain_id,
-            stakes: StakeRecord::new(params.staking.clone()),
+            stakes: StakeRecord::new(params.staking),
             params,
-            powers,
+            correct,
             accounts,
             states: BTreeMap::new(),
             app_hashes: BTreeMap::new(),
@@ -177,22 +179,23 @@ impl Ledger {
         let is_of_end = |event: &Event| matches!(event.kind.as_str(), "revert.scheduled" | "revert.rejected");
         let begin = results.events.iter().position(is_of_end).unwrap_or(results.events.len());
         let (begin, end) = results.events.split_at(begin);
-        self.follow_freezes(begin)?;
+        self.follow_freezes(height, begin)?;
         for (bytes, result) in block.txs.iter().zip(&results.txs).filter(|(_, result)| result.code == 0) {
             let tx = Transaction::decode(bytes).expect("the checker has decoded it");
             self.follow_tx(height, &tx, &result.events, &executed, &mut changed)?;
         }
         for event in of_kind(&results.events, "revert.scheduled") {
             let id = number(event, "id");
-            let (yes, total) = (self.yes_power(id), self.total());
+            let (yes, total) = (self.yes_power(height, id), self.total(height));
             ensure!(3 * yes > 2 * total, "I-RV3: proposal {id} is scheduled with {yes} of {total}");
             self.proposals.entry(id).or_default().scheduled = Some(time);
         }
-        self.follow_freezes(end)?;
+        self.follow_freezes(height, end)?;
+        self.check_slashes(block, now)?;
         self.check_rest(height, now, &executed, &changed)?;
         self.check_records(height, now)?;
         if block.txs.is_empty() {
-            self.check_quiet(height, now, &changed)?;
+            self.check_quiet(height, now, &changed, results)?;
         }
         now.check_namespaces(height)?;
         let rows = (&self.states[&height.prev().unwrap_or_default()].rows, &now.rows);
@@ -252,7 +255,7 @@ impl Ledger {
 
     /// Checks that a revert was decided when a block executed it.
     fn check_decision(&self, id: u64, header: &Header, target: Height) -> Result<(), Broken> {
-        let (yes, total) = (self.yes_power(id), self.total());
+        let (yes, total) = (self.yes_power(header.height, id), self.total(header.height));
         ensure!(3 * yes > 2 * total, "I-RV3: proposal {id} is executed with {yes} of {total}");
         let notice = self.proposal(header.height, id)?.notice.max(self.params.proposals.notice_min);
         let scheduled = self.proposals.get(&id).and_then(|proposal| proposal.scheduled);
@@ -282,7 +285,7 @@ impl Ledger {
         let names: Vec<&str> = executed.iter().map(|(ns, ..)| ns.as_str()).collect();
         let digest = self.digest(before, executed[0].1, &names);
         let reader = store.reader_at(before).map_err(|e| Broken(e.to_string()))?;
-        let shown = preview(&reader, before, header.time, &proposal.propose.encode());
+        let shown = preview(&reader, before, header.time, &proposal.propose().encode());
         reader.check().map_err(|e| Broken(e.to_string()))?;
         let shown = shown.map_err(|refusal| Broken(format!("I-RV5: no preview of proposal {id}: {refusal}")))?;
         ensure!(
@@ -305,7 +308,7 @@ impl Ledger {
         let signer = tx.body().signer.address();
         for message in &tx.body().messages {
             match message {
-                Msg::Vote { id, yes } => drop(self.proposals.entry(*id).or_default().votes.insert(signer, *yes)),
+                Msg::Vote { id, choice } => drop(self.proposals.entry(*id).or_default().votes.insert(signer, *choice)),
                 Msg::Freeze { id } => self.follow_demand(height, signer, *id)?,
                 Msg::KvWrite { ns, data_epoch, .. } => {
                     let is_quiet = executed.iter().any(|(quiet, ..)| quiet == ns);
@@ -327,7 +330,7 @@ impl Ledger {
             let shown = attribute(event, "diff_digest");
             ensure!(shown == digest, "I-RV5: height {height}: a proposal shows digest {shown}, {digest} is expected");
         }
-        self.follow_freezes(events)
+        self.follow_freezes(height, events)
     }
 
     /// Follows the demand of an operator for a freeze. It moves from another proposal, unless that one is frozen.
@@ -344,14 +347,15 @@ impl Ledger {
     }
 
     /// Follows freezes and their ends.
-    fn follow_freezes(&mut self, events: &[Event]) -> Result<(), Broken> {
+    fn follow_freezes(&mut self, height: Height, events: &[Event]) -> Result<(), Broken> {
         for event in events {
             let ns = attribute(event, "ns");
             match event.kind.as_str() {
                 "revert.frozen" => {
                     let id = number(event, "id");
                     let demands = self.proposals.get(&id).into_iter().flat_map(|proposal| &proposal.freezes);
-                    let (power, total) = (demands.map(|operator| self.power_of(operator)).sum::<u64>(), self.total());
+                    let power = demands.map(|operator| self.power_of(height, operator)).sum::<u64>();
+                    let total = self.total(height);
                     ensure!(3 * power > total, "I-RV3: {ns} is frozen by {power} of {total}");
                     self.frozen.insert(ns.to_owned());
                     self.proposals.entry(id).or_default().is_frozen = true;
@@ -417,9 +421,16 @@ impl Ledger {
         Ok(())
     }
 
-    /// Checks what a block without transactions changed in N: what reverts and the ends of proposals may change.
-    fn check_quiet(&self, height: Height, now: &State, changed: &BTreeSet<String>) -> Result<(), Broken> {
+    /// Checks what a block without transactions changed in N: what decisions and the ends of proposals may change.
+    fn check_quiet(
+        &self,
+        height: Height,
+        now: &State,
+        changed: &BTreeSet<String>,
+        results: &BlockResults,
+    ) -> Result<(), Broken> {
         let before = &self.before(height).rows;
+        let has_slashes = now.has_slashes();
         for (row, value) in now.rows.iter().filter(|(row, _)| row.starts_with(NEVER_REVERTED)) {
             let old = before.get(row);
             if old == Some(value) {
@@ -438,12 +449,17 @@ impl Ledger {
                 b'w' => true,
                 // The list and the records of proposals, the heights that were taken back, deposits that were lost.
                 b'g' | b'h' | b'j' | b'f' => true,
+                // Parameters that the validators decided.
+                b'p' => of_kind(&results.events, "params.changed").next().is_some(),
                 // The log of roots.
                 b'l' | b'q' | b'u' => true,
                 // Lists of transactions that have expired.
                 b'e' | b'o' => true,
-                // Stake that matures, and the set without what left it: `stakes` checks it.
+                // Who missed the height before.
+                b'U' => true,
+                // Stake that matures or is slashed, and the set without what left it: `stakes` checks it.
                 kind if STAKE_KINDS.contains(&kind) => true,
+                b's' | b'X' => has_slashes,
                 // The end of a freeze takes back the demands for it, and no vote.
                 b'i' => keeps_votes(before, &now.rows, key),
                 _ => false,
@@ -456,8 +472,8 @@ impl Ledger {
         }
         let gone = before.iter().filter(|(row, _)| row.starts_with(NEVER_REVERTED) && !now.rows.contains_key(*row));
         for (key, _) in gone.filter_map(|(_, value)| split_row(value)) {
-            // Lists of transactions that have expired, the log of roots, and stake that matured.
-            let is_allowed = b"deoluq".contains(&key[0])
+            // Lists of transactions that have expired, the log of roots, fees, misses, and stake.
+            let is_allowed = b"defoluqU".contains(&key[0])
                 || STAKE_KINDS.contains(&key[0])
                 || (key[0] == b'i' && keeps_votes(before, &now.rows, key));
             ensure!(
@@ -484,17 +500,40 @@ impl Ledger {
         found.ok_or_else(|| Broken(format!("I-RV3: there is no proposal {id} before height {height}")))
     }
 
-    fn power_of(&self, operator: &Address) -> u64 {
-        self.powers.get(operator).copied().unwrap_or(0)
+    /// Returns the power for which an operator votes in the block of a height.
+    fn power_of(&self, height: Height, operator: &Address) -> u64 {
+        View::of_state(&self.before(height).rows).operator(operator).map_or(0, |operator| operator.power.0)
     }
 
-    fn total(&self) -> u64 {
-        self.powers.values().sum()
+    fn total(&self, height: Height) -> u64 {
+        View::of_state(&self.before(height).rows).power_total().0
     }
 
-    fn yes_power(&self, id: u64) -> u64 {
+    fn yes_power(&self, height: Height, id: u64) -> u64 {
         let votes = self.proposals.get(&id).into_iter().flat_map(|proposal| &proposal.votes);
-        votes.filter(|(_, yes)| **yes).map(|(operator, _)| self.power_of(operator)).sum()
+        votes.filter(|(_, choice)| **choice == Choice::Yes).map(|(operator, _)| self.power_of(height, operator)).sum()
+    }
+
+    /// Checks that those whom evidence names are out for ever and lost stake, and that no correct validator did.
+    fn check_slashes(&self, block: &Block, now: &State) -> Result<(), Broken> {
+        let Some(correct) = &self.correct else { return Ok(()) };
+        let (height, mut view) = (block.header.height, View::of_state(&now.rows));
+        let named: BTreeSet<Address> =
+            block.evidence.iter().flat_map(Evidence::misbehavior).map(|named| named.validator).collect();
+        for consensus in &named {
+            let operator = view.key_owner(consensus).unwrap_or_default();
+            let is_out = view.validator(&operator).is_some_and(|validator| validator.is_tombstoned);
+            ensure!(
+                is_out && view.slashes(&operator) > 0,
+                "ST5: height {height} names {consensus}, which is not slashed"
+            );
+        }
+        for consensus in correct {
+            let operator = view.key_owner(consensus).unwrap_or_default();
+            let count = view.slashes(&operator);
+            ensure!(count == 0, "ST5: {consensus} is correct, and was slashed {count} times at height {height}");
+        }
+        Ok(())
     }
 
     /// Returns the digest of the changes that lead from one height to another, as the documentation of reverts defines it.
@@ -535,6 +574,12 @@ impl State {
             namespaces.insert(name, Known { namespace, content, root });
         }
         Self { rows, namespaces }
+    }
+
+    /// Returns true if a validator was slashed.
+    fn has_slashes(&self) -> bool {
+        let rows = self.rows.iter().filter(|(row, _)| row.starts_with(NEVER_REVERTED));
+        rows.filter_map(|(_, value)| split_row(value)).any(|(key, _)| key[0] == b'X')
     }
 
     /// Checks what N says about the namespaces against their rows.
@@ -588,8 +633,8 @@ fn keeps_votes(before: &Rows, after: &Rows, key: &[u8]) -> bool {
         _ => Vec::new(),
     };
     let (before, after): (Vec<OperatorVote>, Vec<OperatorVote>) = (votes(before), votes(after));
-    let cast = |votes: &[OperatorVote]| -> BTreeMap<Address, bool> {
-        votes.iter().filter_map(|vote| Some((vote.operator, vote.yes?))).collect()
+    let cast = |votes: &[OperatorVote]| -> BTreeMap<Address, Choice> {
+        votes.iter().filter_map(|vote| Some((vote.operator, vote.choice?))).collect()
     };
     let demands = |votes: &[OperatorVote]| -> BTreeSet<Address> {
         votes.iter().filter(|vote| vote.freeze).map(|vote| vote.operator).collect()
@@ -602,16 +647,4 @@ fn proposal_in(rows: &Rows, id: u64) -> Option<Proposal> {
         Ok(Answer::Proposal { proposal, .. }) => Some(*proposal),
         _ => None,
     }
-}
-
-pub(crate) fn of_kind<'e>(events: &'e [Event], kind: &str) -> impl Iterator<Item = &'e Event> {
-    events.iter().filter(move |event| event.kind == kind)
-}
-
-pub(crate) fn attribute<'e>(event: &'e Event, key: &str) -> &'e str {
-    event.attributes.iter().find(|attribute| attribute.key == key).map_or("", |attribute| &attribute.value)
-}
-
-pub(crate) fn number(event: &Event, key: &str) -> u64 {
-    attribute(event, key).parse().unwrap_or(u64::MAX)
 }

@@ -59,6 +59,7 @@
 //! | `unbond_twice`: stake comes back twice | supply |
 //! | `keep_leaver`: a validator without enough stake stays in the set | ST4 |
 //! | `any_set_size`: the set has more validators than it may have | ST4 |
+//! | `forgive_double_sign`: a double sign costs nothing | ST5 |
 //! | `rewind_takes_more` (*): a rewind deletes a version that it should keep | determinism, I-KV2 |
 //! | `rewind_forgets_signing` (*): a rewind deletes the hard state | rewind |
 //! | `replay_differs`: a rewind executes reverts by another rule than the chain | rewind |
@@ -85,6 +86,7 @@ pub mod ledger;
 pub mod network;
 pub mod node;
 pub mod random;
+pub mod rows;
 pub mod run;
 pub mod setup;
 pub mod stakes;

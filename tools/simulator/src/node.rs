@@ -27,6 +27,8 @@ pub struct Node {
     pub key: Option<ConsensusSecretKey>,
     /// How the node violates the protocol, if it does.
     pub behaviour: Option<Behaviour>,
+    /// True if its application lets double signs cost nothing.
+    pub is_forgiving: bool,
     /// Memory of a Byzantine node.
     pub twister: Twister,
     /// Disk of the machine, which survives its processes.
@@ -121,6 +123,7 @@ impl Node {
             index,
             key,
             behaviour,
+            is_forgiving: false,
             twister: Twister::default(),
             disk: MemDisk::new(),
             state_file: StateFile::default(),
@@ -172,6 +175,11 @@ impl Node {
         let (mut replica, verifier) =
             Replica::open(config.clone(), genesis, Arc::clone(&store), signer).map_err(|e| e.to_string())?;
         replica.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
+        #[cfg(feature = "mutations")]
+        let replica = match self.is_forgiving {
+            true => replica.with_app_mutation(app::Mutation::ForgiveDoubleSign),
+            false => replica,
+        };
         #[cfg(feature = "mutations")]
         let replica = match mutation {
             Some(Mutation::Engine(mutation)) => replica.with_mutation(mutation),

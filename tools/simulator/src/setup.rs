@@ -86,6 +86,8 @@ impl Mutation {
         #[cfg(feature = "mutations")]
         ("any_set_size", Self::App(app::Mutation::AnySetSize)),
         #[cfg(feature = "mutations")]
+        ("forgive_double_sign", Self::App(app::Mutation::ForgiveDoubleSign)),
+        #[cfg(feature = "mutations")]
         ("accept_unverified_evidence", Self::Evidence(replica::EvidenceMutation::AcceptUnverified)),
         #[cfg(feature = "mutations")]
         ("accept_repeated_evidence", Self::Evidence(replica::EvidenceMutation::AcceptRepeated)),
@@ -174,6 +176,8 @@ pub struct Setup {
     pub twins: BTreeMap<usize, usize>,
     /// Nodes that violate the protocol, by index; the validators among them have less than a third of the power.
     pub byzantine: BTreeMap<usize, Behaviour>,
+    /// True if double signs cost nothing.
+    pub is_forgiving: bool,
     /// Indices of nodes that join late.
     pub late: Vec<usize>,
     /// Nodes that are connected with one other node only: a validator behind a sentry.
@@ -224,6 +228,7 @@ impl Setup {
             full_nodes: 0,
             twins: BTreeMap::new(),
             byzantine: BTreeMap::new(),
+            is_forgiving: false,
             late: Vec::new(),
             behind: BTreeMap::new(),
             params: Params {
@@ -350,6 +355,12 @@ impl Setup {
     /// Makes evidence expire when it is older than both.
     pub fn with_evidence_of(mut self, heights: u64, age: Duration) -> Self {
         (self.params.evidence.age_heights_max, self.params.evidence.age_max) = (heights, age);
+        self
+    }
+
+    /// Lets double signs cost nothing, so that liars stay in the set and repeat what they do. It needs the feature `mutations`.
+    pub fn forgiving(mut self) -> Self {
+        self.is_forgiving = true;
         self
     }
 

@@ -19,7 +19,7 @@ use types::{Address, BlockResults, Event, Header, Height, Power, StakingParams, 
 
 use crate::{
     broken::{Broken, ensure},
-    ledger::{Rows, attribute, number, of_kind},
+    rows::{Rows, attribute, number, of_kind},
     story::Counts,
 };
 

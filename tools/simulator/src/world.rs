@@ -42,8 +42,11 @@ const DIAL_INTERVAL: Duration = Duration::from_millis(200);
 /// Number of heights that all correct nodes must decide after the world has healed, and the time limit for it.
 const HEALED_HEIGHTS: u64 = 3;
 const HEALED_WITHIN: Duration = Duration::from_secs(180);
-/// Time in which nodes catch up when faults have ended, before they are started again in worlds in which stake moves.
-const CATCH_UP_TIME: Duration = Duration::from_secs(30);
+/// Time without a new height after the end of faults, in timeouts of block sync, after which silent nodes are started again
+/// in worlds in which stake moves.
+const CATCH_UP_TIMEOUTS: u32 = 6;
+/// Maximum number of times that silent nodes are started again.
+const SILENT_RESTARTS_MAX: u32 = 5;
 
 /// An event that is scheduled for a point in virtual time.
 pub(crate) enum Event {
@@ -136,6 +139,7 @@ impl World {
                 })
                 .collect(),
             app_hash: None,
+            stake: genesis::FirstStake::default(),
             accounts: clients
                 .addresses()
                 .into_iter()
@@ -153,19 +157,20 @@ impl World {
                 // Offsets are distributed on both sides of zero, so that two clocks differ by at most `skew`.
                 node.skew = random.within(0, skew_max) as i64 - (skew_max / 2) as i64;
                 node.arrived = !setup.late.contains(&index);
+                node.is_forgiving = setup.is_forgiving;
                 node
             })
             .collect();
         let stake = setup.powers.iter().take(validators).sum::<u64>() * setup.params.staking.power_unit;
         let supply = clients.addresses().len() as u64 * BALANCE + stake;
-        let powers = nodes.iter().filter_map(Node::address).zip(setup.powers.iter().copied()).collect();
         let precision = setup.params.synchrony.precision;
-        let votes = operators.into_iter().zip(setup.powers.iter().copied()).collect();
-        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), votes, clients.addresses());
-        let correct = nodes.iter().filter(|node| node.is_correct()).filter_map(Node::address).collect();
+        let correct: BTreeSet<Address> =
+            nodes.iter().filter(|node| node.is_correct()).filter_map(Node::address).collect();
+        let slashed = (!setup.is_forgiving).then(|| correct.clone());
+        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), slashed, clients.addresses());
         let evidence = EvidenceRecord::new(chain_id.clone(), setup.params.evidence, correct);
         let checker =
-            Checker::new(chain_id.clone(), clients.addresses(), supply, powers, precision, (ledger, evidence));
+            Checker::new(chain_id.clone(), clients.addresses(), supply, operators, precision, (ledger, evidence));
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
@@ -218,23 +223,30 @@ impl World {
         }
         self.heal();
         if self.setup.stakes {
-            self.restart_caught_up()?;
+            self.restart_silent()?;
         }
         self.expect_progress(HEALED_HEIGHTS, HEALED_WITHIN)?;
         self.counts.lost = self.network.lost;
         self.checker.compare(&self.nodes)
     }
 
-    /// Starts all nodes again, as their operators would. A validator that lagged behind signs nothing at the first height that
-    /// it meets. The others wait for it if it has got more than a third of the power meanwhile, until it is started again.
-    fn restart_caught_up(&mut self) -> Result<(), Broken> {
-        let end = self.now + CATCH_UP_TIME;
-        while self.now < end {
-            self.run_one()?;
-        }
-        for node in 0..self.nodes.len() {
-            self.stop(node, None);
-            self.restart(node);
+    /// Starts silent nodes again while the chain stands, as their operators would. A validator that lagged behind signs nothing at
+    /// the first height that it meets. The others wait for it if it has got more than a third of the power meanwhile.
+    fn restart_silent(&mut self) -> Result<(), Broken> {
+        for _ in 0..SILENT_RESTARTS_MAX {
+            let (height, end) = (self.checker_height(), self.now + CATCH_UP_TIMEOUTS * self.setup.config.sync_timeout);
+            while self.now < end && self.checker_height() == height {
+                self.run_one()?;
+            }
+            if self.checker_height() > height {
+                break;
+            }
+            for node in 0..self.nodes.len() {
+                if self.silence(node).is_some() {
+                    self.stop(node, None);
+                    self.restart(node);
+                }
+            }
         }
         Ok(())
     }
@@ -486,7 +498,7 @@ impl World {
             let reader = alive.store.reader().expect("a disk in memory answers");
             let sent = if self.setup.reverts {
                 self.clients.petition(&mut self.random, now, tip, &reader)
-            } else if self.setup.stakes {
+            } else if self.setup.stakes && self.is_troubled {
                 self.clients.stake(&mut self.random, now, tip, &reader)
             } else {
                 let nonce = |address: &Address| alive.account(address).nonce;

@@ -8,8 +8,8 @@ use simulator::{Cut, RewindRun, Setup, World};
 use storage::{BlocksAbove, Fault};
 use support::{Checked, MINUTE, SOON, idle, ms, until};
 use types::{
-    ChainId, Event, Height, KvOp, Msg, NsOwner, ProposalKind, Propose, Revert, RevertScope, SecretKey, TxBody, TxOrder,
-    TxResult, Wire,
+    Act, ChainId, Choice, Event, Height, KvOp, Msg, NsOwner, ParamChange, ProposalKind, Propose, Revert, RevertScope,
+    SecretKey, TxBody, TxOrder, TxResult, Wire,
 };
 
 mod support;
@@ -114,7 +114,7 @@ impl Town {
     /// Proposes a revert and lets three validators vote for it.
     fn pass(&mut self, target: Height, scope: &[&str]) -> Result<u64, simulator::Broken> {
         let id = self.proposed(target, scope)?;
-        self.operators(&[0, 1, 2], &Msg::Vote { id, yes: true });
+        self.operators(&[0, 1, 2], &Msg::Vote { id, choice: Choice::Yes });
         Ok(id)
     }
 
@@ -194,7 +194,7 @@ fn a_freeze_stops_writes_until_the_vote_has_taken_effect() -> Checked {
     town.wait("revert.frozen")?;
     town.fails(AGENT, write("shared/a", 1, "plan", "late"), "E_NS_FROZEN")?;
     town.ok(AGENT, write("shared/b", 1, "plan", "free"))?;
-    town.operators(&[0, 1, 2], &Msg::Vote { id, yes: true });
+    town.operators(&[0, 1, 2], &Msg::Vote { id, choice: Choice::Yes });
     let executed = town.wait("revert.executed")?;
     let scheduled = town.wait("revert.scheduled")?;
     let time = |height: Height| town.c.committed(0, height.0).expect("it is decided").block.header.time;
@@ -214,9 +214,9 @@ fn of_two_overlapping_proposals_the_second_is_superseded() -> Checked {
     town.poison("shared/b")?;
     let second = town.proposed(good, &["shared/a", "shared/b"])?;
     let first = town.proposed(good, &["shared/a"])?;
-    town.operators(&[0, 1, 2], &Msg::Vote { id: first, yes: true });
+    town.operators(&[0, 1, 2], &Msg::Vote { id: first, choice: Choice::Yes });
     town.wait(&format!("revert.scheduled id={first}"))?;
-    town.operators(&[0, 1, 2], &Msg::Vote { id: second, yes: true });
+    town.operators(&[0, 1, 2], &Msg::Vote { id: second, choice: Choice::Yes });
     town.wait(&format!("revert.superseded id={second} by={first}"))?;
     assert_eq!(town.events("revert.executed").len(), 1);
     assert_eq!(town.events("revert.scheduled").len(), 1, "one proposal of a namespace is scheduled at a time");
@@ -245,7 +245,7 @@ fn a_proposal_without_enough_votes_expires() -> Checked {
     let mut town = Town::new(idle(4))?;
     let good = town.poison("shared/a")?;
     let id = town.proposed(good, &["shared/a"])?;
-    town.operators(&[0, 1], &Msg::Vote { id, yes: true });
+    town.operators(&[0, 1], &Msg::Vote { id, choice: Choice::Yes });
     town.wait("revert.vote")?;
     let opened = town.events("revert.proposed")[0].0;
     let expired = town.wait(&format!("revert.expired id={id}"))?;
@@ -261,12 +261,41 @@ fn a_node_that_is_down_during_a_revert_catches_up() -> Checked {
     let good = town.poison("shared/a")?;
     let id = town.proposed(good, &["shared/a"])?;
     town.c.crash(3, 0);
-    town.operators(&[0, 1, 2], &Msg::Vote { id, yes: true });
+    town.operators(&[0, 1, 2], &Msg::Vote { id, choice: Choice::Yes });
     let executed = town.wait("revert.executed")?;
     until(&mut town.c, &[0, 1, 2], executed.0 + 10)?;
     town.c.restart(3);
     town.expect_everywhere("shared/a", Some("good"), None)?;
     assert!(town.c.committed(3, executed.0).expect("it has the height").synced);
+    Ok(())
+}
+
+#[test]
+fn new_parameters_reach_a_node_that_was_down_and_one_that_executes_again() -> Checked {
+    let mut town = Town::new(idle(4))?;
+    let change = |(name, value): (&str, i64)| ParamChange { name: name.into(), value };
+    let changes = [("block.max_bytes", 100_000), ("timeouts.propose_ms", 700)].map(change);
+    let kind = ProposalKind::Act(Act::Params(changes.into()));
+    town.ok(AGENT, Msg::Propose(Box::new(Propose { kind, reason: String::new(), uri: String::new() })))?;
+    town.c.crash(3, 0);
+    town.operators(&[0, 1, 2], &Msg::Vote { id: 1, choice: Choice::Yes });
+    let acted = town.wait("params.changed")?;
+    until(&mut town.c, &[0, 1, 2], acted.0 + 5)?;
+    town.c.restart(3);
+    until(&mut town.c, &[0, 1, 2, 3], acted.0 + 10)?;
+    let tip = town.c.tip(2).0;
+    town.c.rewind(2, &[RewindRun::whole(Height(acted.0 - 1), BlocksAbove::Kept)])?;
+    town.c.restart(2);
+    until(&mut town.c, &[0, 1, 2, 3], tip + 10)?;
+    for node in 0..4 {
+        let store = &town.c.nodes()[node].alive.as_ref().expect("it runs").store;
+        let params = [acted, acted.next()].map(|height| store.params(height).expect("it has the height"));
+        assert_eq!(params[1].block.bytes_max, 100_000, "n{node}");
+        assert_eq!(params[1].timeouts.propose, ms(700), "n{node}");
+        assert!(params[0].block.bytes_max > 100_000 && params[0].timeouts != params[1].timeouts, "n{node}");
+        let hash = |height| store.header(height).expect("it has the height").consensus_hash;
+        assert_eq!([acted, acted.next()].map(hash), params.map(|params| params.hash()), "n{node}");
+    }
     Ok(())
 }
 
@@ -355,7 +384,7 @@ fn with_no_validators_vote_there_is_no_decision() -> Checked {
     let mut town = Town::new(idle(4))?;
     let good = town.poison("shared/a")?;
     let id = town.proposed(good, &["shared/a"])?;
-    town.fails(AGENT, Msg::Vote { id, yes: true }, "E_NOT_VALIDATOR")?;
+    town.fails(AGENT, Msg::Vote { id, choice: Choice::Yes }, "E_NOT_VALIDATOR")?;
     town.fails(AGENT, Msg::Freeze { id }, "E_NOT_VALIDATOR")?;
     town.ok(AGENT, Msg::Cancel { id })?;
     town.c.run_for(Duration::from_secs(1))?;

@@ -32,6 +32,9 @@ fn a_liar_that_votes_twice_is_in_a_block_exactly_once_on_all_nodes() -> Checked 
     let liar = c.nodes()[0].address().expect("it is a validator");
     for ((height, validator), block) in c.evidence() {
         assert!(*validator == liar && height < block, "{height} {block}");
+        let store = &c.nodes()[1].alive.as_ref().expect("it runs").store;
+        let set = |height: u64| store.validators(Height(height)).expect("it is kept");
+        assert!(set(c.tip(1).0 + 1).by_address(&liar).is_none(), "it is out of the set");
         for node in 1..=4 {
             let store = &c.nodes()[node].alive.as_ref().expect("it runs").store;
             let of_infraction = |at: u64| {
@@ -53,10 +56,17 @@ fn evidence_that_no_proposer_uses_is_noticed() {
     assert!(broken.0.contains("no evidence waits"), "{}", broken.0);
 }
 
+#[test]
+fn a_double_sign_that_costs_nothing_is_noticed() {
+    let forgiven = with_a_liar(Mutation::named("forgive_double_sign"));
+    let Err(broken) = forgiven else { panic!("a liar loses nothing, and nothing notices it") };
+    assert!(broken.0.contains("ST5"), "{}", broken.0);
+}
+
 /// Runs a proposer that puts evidence into its blocks that proves nothing there.
 fn with_an_accuser(seed: u64, mutation: Option<Mutation>) -> Result<World, Broken> {
     let setup = Setup { seed, ..Setup::validators(4) };
-    let setup = setup.with_byzantine(1, Behaviour::Accuser).with_evidence_of(5, Duration::from_secs(2));
+    let setup = setup.with_byzantine(1, Behaviour::Accuser).with_evidence_of(5, Duration::from_secs(2)).forgiving();
     let mut c = World::new(setup.with_mutation(mutation));
     c.run_until_height(60, Duration::from_secs(300))?;
     Ok(c)
@@ -203,7 +213,7 @@ fn a_coalition_that_attacks_a_light_client_is_in_a_block_exactly_once_on_all_nod
 fn with_a_coalition(seed: u64, mutation: Option<Mutation>) -> Result<World, Broken> {
     let setup = Setup { seed, ..Setup::validators(4) };
     let setup = setup.with_byzantine(0, Behaviour::Coalition).with_byzantine(1, Behaviour::Coalition);
-    let mut c = World::new(setup.with_evidence_of(5, Duration::from_secs(2)).with_mutation(mutation));
+    let mut c = World::new(setup.with_evidence_of(5, Duration::from_secs(2)).forgiving().with_mutation(mutation));
     c.run_until_height(60, Duration::from_secs(600))?;
     Ok(c)
 }

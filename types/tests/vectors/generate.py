@@ -339,7 +339,8 @@ def rotations(mistake=None):
         # Heights: the set is advanced by one turn at each height, and by changes at some of them. CometBFT changes
         # first and advances then.
         used = len(powers)
-        for step in range(14):
+        # The last change replaces a key: a validator leaves, and another one enters with its power.
+        for step in range(15):
             changes = []
             if step % 4 == 1 and made.total() < POWER_TOTAL_MAX // 2:
                 used += 1
@@ -352,6 +353,9 @@ def rotations(mistake=None):
                 if made.total() < POWER_TOTAL_MAX // 8:
                     used += 1
                     changes.append((used, 1 + numbers.below(9)))
+            if step == 14:
+                used += 1
+                changes = [(made.members[0].seed, 0), (used, made.members[0].power)]
             turns = 1 if step % 3 else 1 + numbers.below(5)
             if changes:
                 made.update(changes)

@@ -1,5 +1,10 @@
 //! Trees in which many paths begin with the same bits, as a client can choose them.
 
+#[path = "../../../tests/common/counting.rs"]
+mod counting;
+
+pub(super) use counting::Counting;
+
 use super::*;
 
 /// A path that begins with `bits` bits of a number that is repeated; the rest depends on `i`.

@@ -1,5 +1,5 @@
 use super::super::earlier::{BELOW_MAX, Earlier};
-use super::crowded::{change, path, put_paths};
+use super::crowded::{Counting, change, path, put_paths};
 use super::*;
 
 /// Computes the tree of an earlier state: copies the nodes of the tree at the tip, with some writes after each copy, and

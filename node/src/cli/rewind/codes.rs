@@ -44,6 +44,11 @@ pub const CODES: &[Code] = &[
         way_out: "give a height at or above the block that the message names, or `cairn restore` an older copy",
     },
     Code {
+        name: "R_UPGRADE",
+        when: "the blocks above the height were executed by another program, before or after an upgrade of the chain",
+        way_out: "rewind with --drop-blocks, and start the program that the chain had at that height; or give a height from that of the upgrade on",
+    },
+    Code {
         name: "R_NO_STATE",
         when: "the state of the height is not the one that the next block commits to: rows of the store are damaged",
         way_out: "try a lower height, or `cairn restore` a copy of another node's store",
@@ -90,6 +95,14 @@ pub fn failure(error: &Error, store: &Path, tip: Option<types::Height>) -> Failu
             "R_WINDOW",
             format!(
                 "{error}. Nothing was changed. Give a height from {height} on, or `cairn restore` an older copy of a store"
+            ),
+        ),
+        Error::CrossesUpgrade { .. } | Error::Upgrade(_) => (
+            ExitCode::Refused,
+            "R_UPGRADE",
+            format!(
+                "{error}. Rewind with --drop-blocks, then start the program that the chain had at that height; or give a height \
+                 from that of the upgrade on"
             ),
         ),
         Error::NotAgreed { height, .. } => (

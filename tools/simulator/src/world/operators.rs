@@ -119,7 +119,7 @@ impl World {
             Some(Mutation::ReplayDiffers) => Some(app::BrokenRule::new(app::Mutation::KeepEpoch)),
             _ => None,
         };
-        let plan = RewindPlan::new(store, run.height, run.blocks, &mut |_| {})?;
+        let plan = RewindPlan::new(store, app::UPGRADES, run.height, run.blocks, &mut |_| {})?;
         let done = plan.run(store, &mut |height| {
             self.counts.replayed += 1;
             let now = self.now;

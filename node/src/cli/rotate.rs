@@ -1,0 +1,155 @@
+//! `cairn keys rotate` replaces the consensus key of a validator while its node runs.
+//!
+//! ```text
+//!   next_validator_key.json is made ─> transaction, in block H ─> block H + 1 ─> the files change their places
+//!         the node reads it here ──────────────┘                      from H + 2 on, the new key signs
+//! ```
+//! Each step looks at what is there, so the command can be run again after an interruption at any place.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use client::{Client, fields};
+use files::{Existing, ValidatorKey, is_absent, sync_folder};
+use node::{config::Config, exit::Failure};
+use types::{Address, ConsensusKey, KeyRotate, KeyType, Msg, StakeMsg, possession_message};
+
+use super::{
+    home::Home,
+    keyring::{KeyName, Keyring},
+    output,
+    query::{self, Answer},
+    show::Facts,
+    tx::Sending,
+};
+
+const HELP: &str = "\
+Example:
+  cairn keys rotate --from validator-0 --home testnet/node0
+
+Run it on the machine of the validator, whose node runs, with the key of its operator. It
+1. creates config/next_validator_key.json, unless that file exists;
+2. sends the transaction that gives the validator this key, unless it has it;
+3. waits until the old key signs nothing more: the node switches by itself two heights later;
+4. makes the new key config/priv_validator_key.json, and the old one config/old_validator_key.json.
+Run it again if it was interrupted: it continues where it stopped. Delete the old key after the time
+that it prints: evidence against it still hits the validator until then.";
+
+/// Pause between two questions for the height of the chain.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Replace the consensus key of your validator while its node runs
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Rotate {
+    /// Name of the operator's key, which signs and pays
+    #[arg(long, value_name = "NAME")]
+    from: KeyName,
+    /// Type of the new consensus key: secp256k1 or ed25519 [default: that of the present one]
+    #[arg(long, value_name = "TYPE")]
+    key_type: Option<KeyType>,
+    #[command(flatten)]
+    sending: Sending,
+}
+
+/// The consensus key of a validator on the chain.
+struct OnChain {
+    address: Address,
+    /// Time from which evidence against the key before it cannot come any more; `None` if that is so already.
+    old_until: Option<String>,
+    height: u64,
+}
+
+impl Rotate {
+    /// Runs the steps that are left.
+    ///
+    /// Errors: the home's key is not that of the operator's validator, a file cannot be read or written, the node does not
+    /// respond or refuses the transaction, or the chain makes no block within `--timeout`.
+    pub fn run(self, home: &Home) -> Result<(), Failure> {
+        home.must_exist()?;
+        let config = Config::load(home.path(), &[])?;
+        let (file, next_file) = (config.priv_validator_key_file(), config.next_validator_key_file());
+        let key = ValidatorKey::load(&file)?;
+        let operator = Keyring::of(home).get(&self.from)?.address();
+        let client = self.sending.client(home)?;
+        let before = on_chain(&client, &operator)?;
+        if is_absent(&next_file) {
+            must_have(&before, &key, &operator, &file)?;
+            let key_type = self.key_type.unwrap_or_else(|| key.public_key().key_type());
+            ValidatorKey::generate(key_type)?.save(&next_file, Existing::Refuse)?;
+        }
+        let next = ValidatorKey::load(&next_file)?;
+        if before.address != next.address() {
+            must_have(&before, &key, &operator, &file)?;
+            let message = possession_message(&client.chain()?.chain_id, &operator);
+            let rotate = KeyRotate { public_key: next.public_key(), possession: next.secret.sign_message(&message) };
+            let message = Msg::Stake(StakeMsg::RotateKey(Box::new(rotate)));
+            self.sending.send(home, &client, &self.from, &[message])?;
+            if !self.sending.waits() {
+                output::note("run the command again when the transaction is committed: the files are not changed yet");
+                return Ok(());
+            }
+        }
+        let after = on_chain(&client, &operator)?;
+        must_have(&after, &next, &operator, &next_file)?;
+        self.wait_for(&client, after.height + 1)?;
+        let old_file = config.old_validator_key_file();
+        switch(&key, [&file, &next_file, &old_file])?;
+        let mut facts = Facts::default();
+        facts.add("new key", format!("{} in {}", next.address(), file.display()));
+        facts.add("old key", format!("{} in {}", key.address(), old_file.display()));
+        facts.add("delete it after", on_chain(&client, &operator)?.old_until.unwrap_or_else(|| "now".to_owned()));
+        facts.print();
+        Ok(())
+    }
+
+    fn wait_for(&self, client: &Client, height: u64) -> Result<(), Failure> {
+        let deadline = Instant::now() + self.sending.timeout();
+        while client.chain()?.height.0 < height {
+            if Instant::now() > deadline {
+                return Err(Failure::refused(format!(
+                    "height {height} was not decided in time, so the old key may still sign: run the command again later"
+                )));
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the consensus key of the operator's validator in the latest state.
+fn on_chain(client: &Client, operator: &Address) -> Result<OnChain, Failure> {
+    let Answer { value, height } = query::state(client, &format!("/staking/validator/{operator}"), &[], None)?;
+    let address = fields::text(&value, "/consensus_address")?;
+    let address = address
+        .parse()
+        .map_err(|error| Failure::refused(format!("the node's answer has the consensus address {address}: {error}")))?;
+    let old_until = fields::text(&value, "/old_key/until").ok().map(str::to_owned);
+    Ok(OnChain { address, old_until, height })
+}
+
+/// Checks that the validator on the chain has the key of a file.
+fn must_have(on_chain: &OnChain, key: &ValidatorKey, operator: &Address, file: &Path) -> Result<(), Failure> {
+    if on_chain.address == key.address() {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "the validator of {operator} has the consensus key {}, and {} has {}: run the command in the home of the validator's \
+         node, with the key of its operator",
+        on_chain.address,
+        file.display(),
+        key.address()
+    )))
+}
+
+/// Makes the next key the validator's. At each moment the validator's file has one of both keys.
+fn switch(key: &ValidatorKey, [file, next, old]: [&PathBuf; 3]) -> Result<(), Failure> {
+    key.save(old, Existing::Replace)?;
+    let moved = fs::rename(next, file).and_then(|()| file.parent().map_or(Ok(()), sync_folder));
+    moved.map_err(|error| Failure::file("write", file, &error))
+}
