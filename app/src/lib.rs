@@ -160,7 +160,8 @@ pub use proposals::{
 pub use query::{Answer, QUERY_PATHS, RANGE_BYTES_MAX, ROWS_MAX, query};
 pub use staking::{
     DEPARTURES_MAX, Delegation, DelegationOf, Departure, DepartureOf, Earnings, Jail, JailReason, Kept, MATURED_MAX,
-    OldKey, Pools, RewardsOf, Slash, SlashReason, StakedValidator, Status, Uptime, UptimeOf, ValidatorSummary,
+    OldKey, Pools, RewardsOf, Slash, SlashReason, StakeReport, StakedValidator, Status, Uptime, UptimeOf,
+    ValidatorSummary, stake_report,
 };
 pub use state::{Account, Operator};
 pub use state_proof::{PROOF_OP_TYPE, ProofOp, REVERTIBLE, StateProof};

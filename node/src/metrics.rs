@@ -16,6 +16,7 @@ mod process;
 mod register;
 mod server;
 mod skew;
+mod stake;
 mod unreadable;
 mod validators;
 mod waiting;

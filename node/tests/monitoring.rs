@@ -181,7 +181,7 @@ fn the_dashboards_are_what_grafana_reads(_: &Tools) {
             }
         }
     }
-    assert_eq!(uids.len(), 5);
+    assert_eq!(uids.len(), 6);
 }
 
 fn every_query_returns_data_of_a_live_testnet(tools: &Tools) {

@@ -1,10 +1,11 @@
 //! Queries of stake.
 
-use types::{Address, Deadline, Height, Reader};
+use types::{Address, Deadline, Height, Reader, StakingParams};
 
 use super::{
+    index::Index,
     queue,
-    record::{Departure, StakedValidator},
+    record::{Departure, Pools, StakedValidator},
     slash::Slash,
     uptime::Uptime,
 };
@@ -76,6 +77,35 @@ pub struct RewardsOf {
     pub validator: Address,
     /// What is due to the delegator.
     pub amount: u64,
+}
+
+/// What a node reports about stake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StakeReport {
+    /// Amounts of money that are no account's, without fees and deposits.
+    pub pools: Pools,
+    /// Bounds of silence, and the other parameters of stake.
+    pub params: StakingParams,
+    /// The validator of the node; `None` if no validator has its consensus key.
+    pub own: Option<StakedValidator>,
+    /// Place of the node's validator in the order of the set, from 1; `None` if it is not in the set.
+    pub rank: Option<u32>,
+    /// The misses of its present membership; `None` if there are none.
+    pub misses: Option<Uptime>,
+}
+
+/// Returns what the node with this consensus key reports about stake. Cost: one read for each member of the set.
+pub fn stake_report<R: Reader + ?Sized>(reader: &R, consensus: Option<&Address>) -> StakeReport {
+    let mut view = View::of_state(reader);
+    let operator = consensus.and_then(|consensus| view.key_owner(consensus));
+    let own = operator.and_then(|operator| Some((operator, view.validator(&operator)?)));
+    StakeReport {
+        pools: view.pools(),
+        params: view.params().staking,
+        rank: operator.and_then(|operator| Index::load(&mut view).rank(&operator)),
+        misses: own.as_ref().and_then(|(operator, own)| misses(&mut view, operator, own)),
+        own: own.map(|(_, own)| own),
+    }
 }
 
 fn address_of(bytes: &[u8]) -> Option<Address> {

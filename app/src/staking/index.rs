@@ -60,6 +60,13 @@ impl<'i, 'a, R: Reader + ?Sized> Index<'i, 'a, R> {
         self.place(operator).is_some_and(|(heap, _)| heap == Heap::Members)
     }
 
+    /// Returns the place of a member in the order of the set, from 1; `None` if it is no member. Cost: one read per member.
+    pub fn rank(&mut self, operator: &Address) -> Option<u32> {
+        let entries: Vec<Entry> = (0..self.set.members).map(|position| self.entry(Heap::Members, position)).collect();
+        let own = entries.iter().find(|entry| entry.operator == *operator)?.strength();
+        Some(1 + entries.iter().filter(|entry| entry.strength() > own).count() as u32)
+    }
+
     /// Changes the tokens of a validator, or removes it if they are `None`.
     pub fn change(&mut self, operator: Address, tokens: Option<u64>) {
         match (self.place(&operator), tokens) {

@@ -58,7 +58,7 @@ mod rotate;
 mod slash;
 mod uptime;
 
-pub use answer::{DelegationOf, DepartureOf, RewardsOf, UptimeOf, ValidatorSummary};
+pub use answer::{DelegationOf, DepartureOf, RewardsOf, StakeReport, UptimeOf, ValidatorSummary, stake_report};
 pub(crate) use answer::{delegations_of, departures_of, rewards_of, slashes_of, summary, uptime_of, validator_list};
 pub use block::MATURED_MAX;
 pub(crate) use block::{begin, earliest_deadline, end};

@@ -15,6 +15,7 @@ use storage::{Kv, RocksKv, Store};
 use super::{
     family::{Families, Known, known, label},
     register::Fact,
+    stake,
 };
 use crate::{board::Board, logging, os, readiness::Readiness, verify_pool::VerifyPool};
 
@@ -272,7 +273,7 @@ const ALL: &[&Known] = &[
 
 /// Returns the descriptions of the metrics that are collected here.
 pub(super) fn facts() -> impl Iterator<Item = Fact> {
-    ALL.iter().map(|known| {
+    ALL.iter().chain(stake::ALL).map(|known| {
         let kind = match known.kind {
             COUNTER => "counter",
             HISTOGRAM => "histogram",
@@ -307,6 +308,7 @@ impl Collector for Snapshot {
         self.sources.store(&mut out);
         proposals(&self.sources.open_proposals(), &mut out);
         out.put(&UPGRADE, self.sources.upgrade_height() as f64);
+        self.sources.stake(&mut out);
         self.sources.network(&mut out);
         self.sources.mempool(&mut out);
         self.sources.pool(&mut out);
@@ -354,6 +356,15 @@ impl Sources {
             _ => None,
         };
         open.into_iter().filter_map(proposal).collect()
+    }
+
+    /// Adds what the state says about stake, unless it cannot be read.
+    fn stake(&self, out: &mut Families) {
+        if let Ok(reader) = self.store.reader() {
+            let own = self.board.status().own.map(|key| key.address());
+            let tip = self.store.tip().map(|tip| (tip.height, tip.time));
+            stake::put(&app::stake_report(&reader, own.as_ref()), tip, out);
+        }
     }
 
     /// Returns the height of the planned upgrade; 0 without one, or if it cannot be read.

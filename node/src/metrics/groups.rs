@@ -29,6 +29,7 @@ pub(super) struct State {
     pub prune_seconds: Histogram,
     /// Reverts that were closed, by their last state.
     reverts_total: IntCounterVec,
+    slashes_total: IntCounterVec,
 }
 
 /// Metrics of the verification pool; subsystem `verify`, which CometBFT lacks.
@@ -131,11 +132,23 @@ impl State {
                 ENDINGS.iter().for_each(|state| reverts.with_label_values(&[*state]).inc_by(0));
                 reverts
             },
+            slashes_total: {
+                let slashes = on.counters("slashes_total", "Slashes of validators since the start.", &["infraction"]);
+                INFRACTIONS.iter().for_each(|infraction| slashes.with_label_values(&[*infraction]).inc_by(0));
+                slashes
+            },
         }
     }
 
-    /// Counts the reverts that a height closed. A revert has an event of its end for each of its namespaces.
+    /// Counts the reverts that a height closed, and its slashes. A revert has an event of its end for each of its
+    /// namespaces.
     pub fn on_events(&self, results: &BlockResults) {
+        for slash in results.events.iter().filter(|event| event.kind == "staking.slashed") {
+            let is_of = |infraction: &&&str| slash.attributes.iter().any(|attribute| attribute.value == **infraction);
+            if let Some(infraction) = INFRACTIONS.iter().find(is_of) {
+                self.slashes_total.with_label_values(&[*infraction]).inc();
+            }
+        }
         let all = results.events.iter().chain(results.txs.iter().flat_map(|tx| &tx.events));
         let end = |event: &Event| {
             let state = event.kind.strip_prefix("revert.")?;
@@ -151,6 +164,9 @@ impl State {
 
 /// The last states of reverts, which are also the names of their last events.
 const ENDINGS: &[&str] = &["executed", "failed", "rejected", "expired", "cancelled", "superseded"];
+
+/// What validators are slashed for, as their events say.
+const INFRACTIONS: &[&str] = &["duplicate_vote", "light_client_attack", "downtime"];
 
 impl Verify {
     pub(super) fn new(on: &Subsystem<'_>) -> Self {
