@@ -24,7 +24,8 @@
 //!
 //! A height at which G1 or G3 abstains is sealed in the file, so that after a restart the node abstains there without a
 //! new decision, and may sign above it. Only signed messages count; claims of peers about what they hold or decided
-//! have no effect here. A validator that is a quorum alone needs no votes of others.
+//! have no effect here. A validator that is a quorum alone at the start needs no votes of others, and one that has become
+//! a quorum while it caught up only waits as G1 and G2 say.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -58,6 +59,15 @@ pub(crate) struct Words {
     pub here: Power,
     /// Power with votes of rounds later than the one in our hard state.
     pub ahead: Power,
+    /// True if our power is a quorum, so that the others have too little for these votes to be enough.
+    pub is_alone: bool,
+}
+
+impl Words {
+    /// Returns true if at least one correct validator is at this height, or none has to be.
+    fn are_enough_of(self, total: Power) -> bool {
+        self.is_alone || self.here.is_honest_of(total)
+    }
 }
 
 /// State of the decision whether we may sign.
@@ -190,7 +200,7 @@ impl Guard {
             }
             false => waited >= interval * ASKING_INTERVALS,
         };
-        let opens = may_open && words.here.is_honest_of(total);
+        let opens = may_open && words.are_enough_of(total);
         if opens {
             (self.closed, self.caught_up) = (None, false);
         }
@@ -233,7 +243,9 @@ pub(crate) fn words(engine: &Engine, from: Time, known: Round) -> Words {
         let others = of.into_iter().filter(|index| engine.own_index() != Some(*index));
         Power(others.filter_map(|index| engine.validators().get(index)).map(|validator| validator.power.0).sum())
     };
-    Words { here: power(here), ahead: power(ahead) }
+    let own = engine.own_index().and_then(|index| engine.validators().get(index));
+    let is_alone = own.is_some_and(|own| own.power.is_quorum_of(engine.validators().total_power()));
+    Words { here: power(here), ahead: power(ahead), is_alone }
 }
 
 /// Returns true if we made this vote, as far as the hard state goes back.
@@ -285,7 +297,13 @@ mod tests {
     }
 
     fn look(guard: &mut Guard, ms: u64, here: u64, ahead: u64) -> bool {
-        guard.look(Height(8), now(ms), SECOND, Words { here: Power(here), ahead: Power(ahead) }, Power(40))
+        guard.look(
+            Height(8),
+            now(ms),
+            SECOND,
+            Words { here: Power(here), ahead: Power(ahead), is_alone: false },
+            Power(40),
+        )
     }
 
     #[test]
@@ -370,6 +388,18 @@ mod tests {
             guard.on_start(own, &set(powers), now(0));
             assert!(guard.signs());
         }
+    }
+
+    #[test]
+    fn a_validator_that_became_a_quorum_while_it_caught_up_signs_after_a_wait() {
+        let (words, total) = (Words { here: Power(0), ahead: Power(0), is_alone: true }, Power(40));
+        let mut caught_up = guard(&state_at(7, 0, 3), &state_at(7, 0, 3));
+        caught_up.on_committed(Height(8), now(0), true, false, SECOND);
+        assert!(!caught_up.look(Height(9), now(9_999), SECOND, words, total));
+        assert!(caught_up.look(Height(9), now(10_000), SECOND, words, total) && caught_up.signs());
+        let mut blind = guard(&SignState::default(), &state_at(7, 0, 3));
+        blind.on_committed(Height(8), now(0), true, false, SECOND);
+        assert!(!blind.look(Height(9), now(90_000), SECOND, words, total), "no file says what its key signed");
     }
 
     #[test]
