@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use prost::Message;
-use types::{Height, History, Reader, Replaced, ReplacedVersion, Version, WriteSet};
+use types::{
+    ConsensusPublicKey, Height, History, Reader, Replaced, ReplacedVersion, Version, Wire, WriteSet,
+    pb::{self, public_key::Sum},
+};
 
 use crate::{
     area::{Area, key_row, stake_rows},
@@ -29,6 +32,8 @@ pub struct View<'a, R: ?Sized> {
     undo: Option<Vec<(Place, Option<Vec<u8>>)>>,
     /// Keys that lists of rows name, and that were created or deleted, or may have been.
     listed: BTreeSet<Vec<u8>>,
+    /// Consensus keys that were parsed, by their bytes. To parse one takes longer than to read its validator.
+    consensus_keys: BTreeMap<Vec<u8>, ConsensusPublicKey>,
 }
 
 struct Cell {
@@ -42,7 +47,14 @@ struct Cell {
 impl<'a, R: Reader + ?Sized> View<'a, R> {
     /// Creates a view of the state of `reader`, without writes.
     pub fn of_state(reader: &'a R) -> Self {
-        Self { reader, cells: BTreeMap::new(), namespace_bytes: 0, undo: None, listed: BTreeSet::new() }
+        Self {
+            reader,
+            cells: BTreeMap::new(),
+            namespace_bytes: 0,
+            undo: None,
+            listed: BTreeSet::new(),
+            consensus_keys: BTreeMap::new(),
+        }
     }
 
     fn cell(&mut self, area: Area, key: &[u8]) -> (Place, &mut Cell) {
@@ -97,6 +109,18 @@ impl<'a, R: Reader + ?Sized> View<'a, R> {
     pub(crate) fn message<M: Message + Default>(&mut self, key: &[u8]) -> Option<M> {
         let read = M::decode(self.get(key)?);
         read.map_or_else(|_| self.unreadable(key, "its value is not of the key's type"), Some)
+    }
+
+    /// Parses a consensus key, each only once; `None` if it is not one.
+    pub(crate) fn consensus_key(&mut self, pb: pb::PublicKey) -> Option<ConsensusPublicKey> {
+        let (Sum::Secp256k1(bytes) | Sum::Ed25519(bytes)) = pb.sum.as_ref()?;
+        if let Some(parsed) = self.consensus_keys.get(bytes) {
+            return Some(*parsed);
+        }
+        let bytes = bytes.clone();
+        let parsed = ConsensusPublicKey::from_pb(pb).ok()?;
+        self.consensus_keys.insert(bytes, parsed);
+        Some(parsed)
     }
 
     /// Informs the reader that the row under `key` is invalid, and returns `None`.

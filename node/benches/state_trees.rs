@@ -252,10 +252,11 @@ fn work(net: &mut Net<'_>) {
             times[times.len() / 2].as_secs_f64() * 1e6 / TRANSFERS as f64
         };
         println!(
-            "  a transfer, {what}: executed in {:.1} µs, stored in {:.1} µs, applied to the trees in {:.2} µs",
+            "  a transfer, {what}: executed in {:.1} µs, stored in {:.1} µs, applied to the trees in {:.2} µs; {:.2} µs of CPU time",
             median(0),
             median(1),
-            median(2)
+            median(2),
+            median(3)
         );
     }
     println!("  {:?}, {} MB resident", net.app.read().cache_stats(), memory("VmRSS"));

@@ -157,7 +157,7 @@ pub const SYNC_RESPONSE_BYTES_MAX: usize = BLOCK_BYTES_MAX + 2 * 1024 * 1024;
 pub const CHAIN_ID_CHARS_MAX: usize = 50;
 
 /// Maximum number of events of one transaction or block.
-pub const EVENTS_MAX: usize = 4096;
+pub const EVENTS_MAX: usize = 8192;
 
 /// Number of the latest rounds of a height whose own signed messages are kept. Older messages are of no use, and can
 /// never be signed again, because rounds only grow.

@@ -86,29 +86,38 @@ pub(super) fn close<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>) {
     set_queue(view, queue);
 }
 
-/// Removes an item that is due at the time of a block, with the number of its batch.
-pub(super) fn next_due<R: Reader + ?Sized>(view: &mut View<'_, R>, now: Time) -> Option<(u64, Item)> {
-    let mut queue = queue(view);
-    if queue.first >= queue.next {
-        return None;
+/// Removes the items that are due at the time of a block, at most `items_max`, and returns each with the number of its batch.
+pub(super) fn take_due<R: Reader + ?Sized>(view: &mut View<'_, R>, now: Time, items_max: usize) -> Vec<(u64, Item)> {
+    let before = queue(view);
+    let (mut queue, mut due) = (before.clone(), Vec::new());
+    while queue.first < queue.next && due.len() < items_max {
+        let (number, row) = (queue.first, key::stake_batch(queue.first));
+        let Some(batch) = view.message::<pb::StakeBatch>(&row) else {
+            view.unreadable::<()>(&row, "a batch of the queue is missing");
+            break;
+        };
+        let completes = Deadline::from_unix_millis(batch.completes_ms);
+        if !completes.is_some_and(|completes| completes.has_passed(now)) {
+            break;
+        }
+        while queue.place < batch.items && due.len() < items_max {
+            let key = key::stake_item(number, queue.place);
+            match view.message(&key).and_then(Item::from_pb) {
+                Some(item) => due.push((number, item)),
+                None => _ = view.unreadable::<()>(&key, "an item of the queue is missing"),
+            }
+            view.set(&key, None);
+            queue.place += 1;
+        }
+        if queue.place >= batch.items {
+            view.set(&row, None);
+            (queue.first, queue.place) = (queue.first + 1, 0);
+        }
     }
-    let (number, row) = (queue.first, key::stake_batch(queue.first));
-    let batch = view.message::<pb::StakeBatch>(&row);
-    let batch = batch.or_else(|| view.unreadable(&row, "a batch of the queue is missing"))?;
-    if !Deadline::from_unix_millis(batch.completes_ms)?.has_passed(now) {
-        return None;
+    if queue != before {
+        set_queue(view, queue);
     }
-    let key = key::stake_item(number, queue.place);
-    let item = view.message(&key).and_then(Item::from_pb);
-    let item = item.or_else(|| view.unreadable(&key, "an item of the queue is missing"))?;
-    view.set(&key, None);
-    queue.place += 1;
-    if queue.place >= batch.items {
-        view.set(&row, None);
-        (queue.first, queue.place) = (queue.first + 1, 0);
-    }
-    set_queue(view, queue);
-    Some((number, item))
+    due
 }
 
 /// Returns the time of the next block that the queue needs; a time that has passed if there is an open batch.

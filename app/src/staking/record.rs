@@ -349,10 +349,12 @@ impl StakedValidator {
 
     /// Reads the value under a validator's key, for example from a proof; `None` if it is no validator.
     pub fn from_value(value: &[u8]) -> Option<Self> {
-        Self::from_pb(pb::StakedValidator::decode(value).ok()?)
+        let mut pb = pb::StakedValidator::decode(value).ok()?;
+        let public_key = ConsensusPublicKey::from_pb(pb.pub_key.take()?).ok()?;
+        Self::from_pb(pb, public_key)
     }
 
-    fn from_pb(pb: pb::StakedValidator) -> Option<Self> {
+    fn from_pb(pb: pb::StakedValidator, public_key: ConsensusPublicKey) -> Option<Self> {
         let pb::Description { moniker, website, details } = pb.description?;
         let pb::Commission { rate_bps, max_bps, rise_max_bps } = pb.commission?;
         let jail = |jail: pb::Jail| {
@@ -361,7 +363,7 @@ impl StakedValidator {
         let old_key =
             |old: pb::OldKey| Some(OldKey { address: Address(old.address.try_into().ok()?), batch: old.batch });
         Some(Self {
-            public_key: ConsensusPublicKey::from_pb(pb.pub_key?).ok()?,
+            public_key,
             description: Description { moniker, website, details },
             commission: Commission { rate_bps, max_bps, rise_max_bps },
             commission_changed: Deadline::from_unix_millis(pb.commission_changed_ms)?,
@@ -454,8 +456,10 @@ impl<R: Reader + ?Sized> View<'_, R> {
     /// Returns the validator with this operator, if there is one.
     pub fn validator(&mut self, operator: &Address) -> Option<StakedValidator> {
         let key = key::validator(operator);
-        let pb: pb::StakedValidator = self.message(&key)?;
-        StakedValidator::from_pb(pb).or_else(|| self.unreadable(&key, "it is not a validator"))
+        let mut pb: pb::StakedValidator = self.message(&key)?;
+        let public_key = pb.pub_key.take().and_then(|pb| self.consensus_key(pb));
+        let validator = public_key.and_then(|public_key| StakedValidator::from_pb(pb, public_key));
+        validator.or_else(|| self.unreadable(&key, "it is not a validator"))
     }
 
     /// Returns the validator for which an account votes, if there is one in the set.

@@ -172,7 +172,7 @@ types::detections! {
         "nothing is paid before";
     UnbondTwice: stake::stake_is_paid_the_unbonding_time_after_the_last_height_at_which_it_counted "it is paid once";
     PayKept: stake::the_set_is_never_empty "unbonding: 10000";
-    MatureAll: stake::a_block_matures_no_more_than_its_bound "right: 128";
+    MatureAll: stake::a_block_matures_no_more_than_its_bound "right: 1024";
     ForgetQueue: stake::the_queue_names_its_deadline_to_the_host "the next block sets the time";
     KeepLeaver: stake::a_validator_that_loses_all_stake_leaves_and_ends "right: [(51, 0)]";
     JailedSigns: stake::an_own_stake_below_its_minimum_jails "right: [(51, 0)]";

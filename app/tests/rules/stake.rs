@@ -344,9 +344,9 @@ pub fn an_unbonding_is_cancelled_until_it_matures() {
     check_supply(&net);
 }
 
-/// Undelegates more often in one block than a block matures: fourteen accounts from one validator, seven times each, twice.
+/// Undelegates more often in one block than a block matures: many accounts from one validator, seven times each.
 fn many_unbondings(net: &mut Net) {
-    let accounts = 20..20 + (MATURED_MAX / DEPARTURES_MAX + 1) as u8;
+    let accounts = 100..100 + (MATURED_MAX / DEPARTURES_MAX + 1) as u8;
     for seed in accounts.clone() {
         net.ok(1, vec![super::common::transfer(seed, 1_000_000), delegate(53, 1)]);
         net.ok(seed, vec![delegate(53, 100)]);
