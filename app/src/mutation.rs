@@ -114,6 +114,8 @@ types::mutations! {
     VoteOnClosed,
     /// Ignores a vote of a validator that has voted before.
     FirstVoteStays,
+    /// Keeps the votes of validators that left the set, whatever their number.
+    KeepGoneVotes,
     /// Counts only the power of those that voted as the total.
     TotalOfVoters,
     /// Lets exactly 2/3 of the power decide a revert.

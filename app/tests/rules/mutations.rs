@@ -64,6 +64,7 @@ types::detections! {
     AnyVoter: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_NOT_VALIDATOR";
     VoteOnClosed: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_CLOSED";
     FirstVoteStays: proposals::a_vote_replaces_the_earlier_one "right: (0, 10, 40)";
+    KeepGoneVotes: decisions::votes_of_validators_that_left_make_room "199 votes are of validators that left";
     TotalOfVoters: proposals::a_revert_returns_the_old_content_and_nothing_else "total=40";
     TwoThirdsDecide: proposals::exactly_two_thirds_decide_nothing "20 of 30";
     ThirdDecides: proposals::a_revert_returns_the_old_content_and_nothing_else "no decision without more than 2/3";
