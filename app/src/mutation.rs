@@ -304,6 +304,8 @@ types::mutations! {
     CancelOthers,
     /// Cancels an unbonding that has matured.
     CancelMatured,
+    /// Cancels an unbonding from a validator that signed twice (ST5).
+    CancelTombstoned,
 
     // A block matures stake and computes the set.
     /// Pays stake after half of the time (ST6).
@@ -342,6 +344,8 @@ types::mutations! {
     ForgetTarget,
     /// Takes nothing of what was undelegated from the target of a redelegation.
     ForgetFollowed,
+    /// Leaves a validator free whose own stake a slash took below its minimum.
+    ForgetOwnStake,
     /// Rounds what is burned up.
     RoundBurnUp,
     /// Leaves the price of the shares of a slashed validator as it is (ST2).
