@@ -107,7 +107,7 @@ codes! {
     SameValidator = 152 "E_SAME", "a redelegation goes back to its validator", "name another validator";
     NotJailed = 153 "E_NOT_JAILED", "the validator is not in jail", "nothing is to be done";
     Jailed = 154 "E_JAILED", "the validator stays in jail longer", "send it again after the time that the message names";
-    Tombstoned = 155 "E_TOMBSTONED", "the validator signed twice and stays in jail for ever", "create another validator, with another account and key";
+    Tombstoned = 155 "E_TOMBSTONED", "the validator signed twice and stays in jail for ever", "create another validator, with another account and key, or delegate to another one";
     TooMuchPower = 156 "E_TOO_MUCH_POWER", "all stake together would have more power than a validator set may have", "delegate less";
     NothingDue = 160 "E_NOTHING", "the signer's stake or validator has earned less than 1 since the last payment", "wait for more income";
     BadParams = 170 "E_BAD_PARAMS", "a parameter is unknown, cannot be changed, or the set of all would be out of range", "use the names of consensus_params in genesis, and values within the range that the message names";
@@ -271,7 +271,7 @@ pub enum Refusal {
     NotJailed { operator: types::Address },
     #[error("E_JAILED: the validator stays in jail until {until}: send it again after that time")]
     Jailed { until: Deadline },
-    #[error("E_TOMBSTONED: the validator of {operator} signed twice and stays in jail for ever: create another one")]
+    #[error("E_TOMBSTONED: the validator of {operator} signed twice and stays in jail for ever: use another validator")]
     Tombstoned { operator: types::Address },
     #[error(
         "E_ROTATED: evidence against the last key, {old}, can come until {next_at}: replace the key after that time"

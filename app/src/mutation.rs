@@ -114,6 +114,8 @@ types::mutations! {
     VoteOnClosed,
     /// Ignores a vote of a validator that has voted before.
     FirstVoteStays,
+    /// Keeps the votes of validators that left the set, whatever their number.
+    KeepGoneVotes,
     /// Counts only the power of those that voted as the total.
     TotalOfVoters,
     /// Lets exactly 2/3 of the power decide a revert.
@@ -302,6 +304,8 @@ types::mutations! {
     CancelOthers,
     /// Cancels an unbonding that has matured.
     CancelMatured,
+    /// Cancels an unbonding from a validator that signed twice (ST5).
+    CancelTombstoned,
 
     // A block matures stake and computes the set.
     /// Pays stake after half of the time (ST6).
@@ -340,6 +344,8 @@ types::mutations! {
     ForgetTarget,
     /// Takes nothing of what was undelegated from the target of a redelegation.
     ForgetFollowed,
+    /// Leaves a validator free whose own stake a slash took below its minimum.
+    ForgetOwnStake,
     /// Rounds what is burned up.
     RoundBurnUp,
     /// Leaves the price of the shares of a slashed validator as it is (ST2).

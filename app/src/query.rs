@@ -270,10 +270,7 @@ fn of_stake<R: Reader + ?Sized>(
     rest: &str,
     data: &[u8],
 ) -> Result<Answer, Refusal> {
-    let (rest, limit) = match rest.split_once("?limit=") {
-        Some((rest, limit)) => (rest, Some(limit)),
-        None => (rest, None),
-    };
+    let (rest, limit) = limited(rest);
     let limit = rows(limit)?;
     let from = || if data.is_empty() { Ok(Address::default()) } else { address("/staking/…", data) };
     let (kind, of) = rest.split_once('/').unwrap_or((rest, ""));
@@ -332,10 +329,7 @@ fn of_namespaces<R: Reader + ?Sized>(
     rest: &str,
     data: &[u8],
 ) -> Result<Answer, Refusal> {
-    let (rest, limit) = match rest.split_once("?limit=") {
-        Some((rest, limit)) => (rest, Some(limit)),
-        None => (rest, None),
-    };
+    let (rest, limit) = limited(rest);
     let (kind, name) = rest.split_once('/').unwrap_or((rest, ""));
     match kind {
         "diff" | "history" => {
@@ -363,6 +357,11 @@ fn of_namespaces<R: Reader + ?Sized>(
             Ok(Answer::Namespace { name, namespace, root, is_root: kind == "root" })
         }
     }
+}
+
+/// Splits a path into what is before `?limit=`, and the limit if it has one.
+fn limited(path: &str) -> (&str, Option<&str>) {
+    path.split_once("?limit=").map_or((path, None), |(before, limit)| (before, Some(limit)))
 }
 
 /// Returns the number of rows of an answer.

@@ -3,50 +3,25 @@
 
 mod common;
 
-use std::{cell::Cell, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use app::{Answer, query};
 use common::{
+    counting::Counting,
     net::{Net, kinds, seconds},
     stake::*,
     *,
 };
 use proptest::prelude::*;
-use types::{Height, History, Msg, Params, Reader, SecretKey, StakeMsg, StakingParams, TxBody, TxOrder, Version};
-
-/// A reader that counts the rows that are read by their keys.
-struct Counting<'a>(Tip<'a>, Cell<usize>);
-
-impl Reader for Counting<'_> {
-    fn version(&self, key: &[u8]) -> Option<Version> {
-        self.1.set(self.1.get() + 1);
-        self.0.version(key)
-    }
-
-    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.0.scan_from(prefix, from, visit);
-    }
-
-    fn unreadable(&self, key: &[u8], reason: &str) {
-        self.0.unreadable(key, reason);
-    }
-}
-
-impl History for Counting<'_> {
-    fn get_at(&self, height: Height, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.get_at(height, key)
-    }
-
-    fn changed_since(&self, height: Height, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) {
-        self.0.changed_since(height, prefix, visit);
-    }
-}
+use types::{Msg, Params, SecretKey, StakeMsg, StakingParams, TxBody, TxOrder};
 
 /// Returns the numbers of rows that the next block reads and writes without a transaction.
 fn cost(net: &Net) -> (usize, usize) {
-    let reader = Counting(net.chain.tip(), Cell::new(0));
-    let outcome = net.chain.app.execute(&reader, &net.chain.context(), []);
-    (reader.1.get(), outcome.writes.0.len())
+    let mut writes = 0;
+    let context = net.chain.context();
+    let execute = |rows: &Counting<'_>| writes = net.chain.app.execute(rows, &context, []).writes.0.len();
+    let reads = Counting::of(&net.chain.tip(), execute);
+    (reads, writes)
 }
 
 /// Delegates to the validator 51 from this number of accounts.

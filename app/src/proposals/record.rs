@@ -377,7 +377,7 @@ pub(crate) fn cast<R: Reader + ?Sized>(
     change: impl FnOnce(&mut OperatorVote),
 ) -> Tally {
     let mut votes = votes(view, id);
-    if votes.len() >= VALIDATORS_MAX {
+    if votes.len() >= VALIDATORS_MAX && !mutated(Mutation::KeepGoneVotes) {
         // Validators left the set since they voted: their votes weigh nothing, and the list must not grow.
         votes.retain(|vote| view.operator(&vote.operator).is_some());
     }

@@ -24,8 +24,9 @@ use crate::{
 /// Maximum number of items that a block matures; the others follow in the next blocks. This number takes about 30 ms.
 pub const MATURED_MAX: usize = 1024;
 
-// At most three events for each item that matures, two for each validator that is slashed, two for each validator that ends
-// when it no longer earns, one for the set; proposals have the others.
+// At most three events for each item that matures, two for each validator that evidence names, two for each member of the
+// set that is jailed for downtime or for its own stake, two for each validator that ends when it no longer earns, one for the
+// set; proposals have the others.
 const _: () = {
     let proposals = 2 * limits::PROPOSALS_OPEN_MAX as usize * (limits::REVERT_SCOPE_MAX + 1) + limits::REVERT_SCOPE_MAX;
     let slashed = limits::EVIDENCE_NAMED_MAX + limits::VALIDATORS_MAX;

@@ -364,6 +364,9 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         if completes.is_some_and(|completes| completes.has_passed(self.at.time)) && !mutated(Mutation::CancelMatured) {
             return Err(Refusal::Matured { id });
         }
+        if validator.is_tombstoned && !mutated(Mutation::CancelTombstoned) {
+            return Err(Refusal::Tombstoned { operator: *operator });
+        }
         if amount > departure.tokens {
             return Err(Refusal::NoDelegation { validator: *operator, have: departure.tokens });
         }

@@ -17,11 +17,17 @@
 //! have not paid only if it is of an earlier height, and then these pay their fraction. Each departure is thus looked at once,
 //! whatever the number of pieces of evidence, and what left after the first slash has paid by the price.
 //!
+//! A cancelled unbonding would be stake at the validator, which does not pay again: so none is cancelled at a validator that
+//! signed twice.
+//!
+//! **Own stake.** An operator that redelegated stake to its own validator may lose so much of it there that the rest is below
+//! its minimum. Then its validator is in jail from this block on.
+//!
 //! What is taken is burned. Amounts are rounded down. What a departure owes and cannot pay, because the stake is gone, is
 //! not owed by anyone else.
 
 use prost::Message;
-use types::{Address, Deadline, Event, Hash, Height, Misbehavior, MisbehaviorKind, Reader, pb};
+use types::{Address, Deadline, Event, Hash, Height, Misbehavior, MisbehaviorKind, Power, Reader, pb};
 
 use super::{
     changes::Staked,
@@ -128,9 +134,12 @@ impl StakedValidator {
 /// The slash of one validator.
 struct Slashing<'s, 'a, R: ?Sized> {
     view: &'s mut View<'a, R>,
+    at: &'s At<'s>,
     operator: Address,
     bps: u64,
     staked: &'s mut Staked,
+    /// Operators whose own stake falls below its minimum, and that were in the set.
+    jailed: Vec<Address>,
     /// Burned so far of bonded stake.
     bonded: u64,
     /// Burned so far of stake that unbonds.
@@ -156,7 +165,8 @@ pub(crate) fn on_double_sign<R: Reader + ?Sized>(
     let Some(mut validator) = view.validator(&operator) else { return };
     let staking = &at.params.staking;
     let (bps, is_first) = (staking.slash_duplicate_vote_bps, !validator.is_tombstoned);
-    let mut slashing = Slashing { view, operator, bps, staked, bonded: 0, unbonding: 0, owed: 0 };
+    let jailed = Vec::new();
+    let mut slashing = Slashing { view, at, operator, bps, staked, jailed, bonded: 0, unbonding: 0, owed: 0 };
     if is_first {
         (validator.punished_from, validator.unpunished) = (validator.next_departure, validator.departures);
     }
@@ -168,21 +178,22 @@ pub(crate) fn on_double_sign<R: Reader + ?Sized>(
         validator.is_tombstoned = !mutated(Mutation::NoTombstone);
         validator.jail = Some(Jail { until: Deadline::at(at.time), why: JailReason::DoubleSign });
     }
-    let burned = slashing.finish();
+    let (burned, jailed) = slashing.finish();
     view.set_validator(&operator, Some(&validator));
     staked.changed.insert(operator);
-    if !is_first && burned == 0 {
-        return;
+    if is_first || burned > 0 {
+        let slash = Slash {
+            why: misbehavior.kind.into(),
+            height: misbehavior.height,
+            block: at.height,
+            fraction_bps: bps,
+            burned,
+            evidence: Some(misbehavior.evidence),
+        };
+        record(view, &operator, &slash, events);
     }
-    let slash = Slash {
-        why: misbehavior.kind.into(),
-        height: misbehavior.height,
-        block: at.height,
-        fraction_bps: bps,
-        burned,
-        evidence: Some(misbehavior.evidence),
-    };
-    record(view, &operator, &slash, events);
+    let until = Deadline::at(at.time);
+    events.extend(jailed.iter().map(|low| jailed_event(low, Jail { until, why: JailReason::OwnStake })));
 }
 
 impl<R: Reader + ?Sized> Slashing<'_, '_, R> {
@@ -242,16 +253,44 @@ impl<R: Reader + ?Sized> Slashing<'_, '_, R> {
             self.unbonding += taken;
             self.view.set_departure(&to, *id, Some(&left));
         }
+        if departure.delegator == to {
+            self.check_own_stake(to, &mut target, delegation.shares);
+        }
         self.view.set_delegation(&departure.delegator, &to, &delegation);
         self.view.set_validator(&to, Some(&target));
         self.staked.changed.insert(to);
     }
 
-    /// Burns what was taken, and returns the amount.
-    fn finish(self) -> u64 {
-        burn(self.view, self.bonded, self.unbonding);
-        self.bonded + self.unbonding
+    /// Puts a validator into jail if the shares of its operator are worth less than the minimum. Only members of the set have
+    /// an event: operators outside of it are not bounded in number.
+    fn check_own_stake(&mut self, operator: Address, validator: &mut StakedValidator, shares: u128) {
+        let is_low = validator.worth(shares) < validator.own_min && !mutated(Mutation::ForgetOwnStake);
+        if !is_low || validator.jail.is_some() {
+            return;
+        }
+        validator.jail = Some(Jail { until: Deadline::at(self.at.time), why: JailReason::OwnStake });
+        if validator.power > Power::ZERO {
+            self.jailed.push(operator);
+        }
     }
+
+    /// Burns what was taken; returns the amount, and the members of the set that are in jail now for their own stake.
+    fn finish(self) -> (u64, Vec<Address>) {
+        burn(self.view, self.bonded, self.unbonding);
+        (self.bonded + self.unbonding, self.jailed)
+    }
+}
+
+/// Returns the event of a validator that a block puts into jail.
+pub(super) fn jailed_event(operator: &Address, jail: Jail) -> Event {
+    event(
+        "staking.jailed",
+        [
+            ("validator", (operator.to_string(), true)),
+            ("why", (jail.why.name().to_owned(), false)),
+            ("until", (jail.until.unix_millis().to_string(), false)),
+        ],
+    )
 }
 
 /// Takes amounts from the pools, and from the supply.

@@ -29,7 +29,6 @@ use super::{
     slash::{self, Slash, SlashReason, amount_of},
 };
 use crate::{
-    event::event,
     kv::{At, height_pb},
     mutation::{Mutation, mutated},
     state::key,
@@ -176,8 +175,9 @@ fn jail<R: Reader + ?Sized>(
     events: &mut Vec<Event>,
 ) {
     let staking = &at.params.staking;
-    let (until, why, bps) = (at.after(staking.jail), JailReason::Downtime, staking.slash_downtime_bps);
-    validator.jail = Some(Jail { until, why });
+    let bps = staking.slash_downtime_bps;
+    let jail = Jail { until: at.after(staking.jail), why: JailReason::Downtime };
+    validator.jail = Some(jail);
     let burned = validator.slash(amount_of(validator.tokens, bps));
     slash::burn(view, burned, 0);
     view.set_validator(&operator, Some(&validator));
@@ -193,14 +193,7 @@ fn jail<R: Reader + ?Sized>(
         evidence: None,
     };
     slash::record(view, &operator, &slash, events);
-    events.push(event(
-        "staking.jailed",
-        [
-            ("validator", (operator.to_string(), true)),
-            ("why", (why.name().to_owned(), false)),
-            ("until", (until.unix_millis().to_string(), false)),
-        ],
-    ));
+    events.push(slash::jailed_event(&operator, jail));
 }
 
 /// Deletes what is known about the misses of a validator.

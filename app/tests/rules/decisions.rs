@@ -8,7 +8,7 @@ use app::{
 use prost::Message;
 use types::{
     Act, Address, Choice, Height, Msg, ParamChange, Params, ProposalKind, Propose, Reader, StakingParams, UpgradePlan,
-    pb,
+    limits::VALIDATORS_MAX, pb,
 };
 
 use crate::common::{net::*, *};
@@ -389,4 +389,28 @@ pub fn a_program_executes_only_the_heights_whose_rules_it_has() {
              then start it with `cairn start`",
         ]
     );
+}
+
+#[test]
+pub fn votes_of_validators_that_left_make_room() {
+    let voters = |net: &Net| -> Vec<Address> {
+        let Ok(Answer::Proposal { votes, .. }) = query(&net.chain.rows, "/proposal/1", b"") else { panic!() };
+        votes.iter().map(|(vote, _)| vote.operator).collect()
+    };
+    for (gone, left) in [(VALIDATORS_MAX - 2, VALIDATORS_MAX), (VALIDATORS_MAX - 1, 2)] {
+        let mut net = Net::new();
+        net.ok(3, vec![text_of("peace")]);
+        net.ok(51, vec![vote(1, true)]);
+        let row = View::of_state(&net.chain.rows).get(&key::votes(1)).unwrap().to_vec();
+        let mut votes = pb::ProposalVotes::decode(&row[..]).unwrap().votes;
+        let of = |byte: usize| pb::OperatorVote { operator: vec![byte as u8; 20], ..votes[0].clone() };
+        let others: Vec<pb::OperatorVote> = (0..gone).map(of).collect();
+        votes.extend(others);
+        votes.sort_by(|a, b| a.operator.cmp(&b.operator));
+        net.tamper(&key::votes(1), &pb::ProposalVotes { votes }.encode_to_vec());
+        net.ok(52, vec![vote(1, true)]);
+        assert_eq!(voters(&net).len(), left, "{gone} votes are of validators that left");
+        assert_eq!((net.proposal(1).1.yes.0, net.proposal(1).1.total.0), (20, 40));
+        assert!([51, 52].iter().all(|seed| voters(&net).contains(&address(*seed))), "those of the set stay");
+    }
 }

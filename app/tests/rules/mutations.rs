@@ -64,6 +64,7 @@ types::detections! {
     AnyVoter: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_NOT_VALIDATOR";
     VoteOnClosed: proposals::only_operators_vote_and_only_until_a_proposal_is_closed "E_CLOSED";
     FirstVoteStays: proposals::a_vote_replaces_the_earlier_one "right: (0, 10, 40)";
+    KeepGoneVotes: decisions::votes_of_validators_that_left_make_room "199 votes are of validators that left";
     TotalOfVoters: proposals::a_revert_returns_the_old_content_and_nothing_else "total=40";
     TwoThirdsDecide: proposals::exactly_two_thirds_decide_nothing "20 of 30";
     ThirdDecides: proposals::a_revert_returns_the_old_content_and_nothing_else "no decision without more than 2/3";
@@ -167,6 +168,7 @@ types::detections! {
     RedelegateToSelf: stake::stake_that_arrived_by_redelegation_moves_on_only_after_it_matured "E_SAME";
     CancelOthers: stake::an_unbonding_is_cancelled_until_it_matures "E_UNKNOWN";
     CancelMatured: stake::an_unbonding_is_cancelled_until_it_matures "E_MATURED";
+    CancelTombstoned: slash::what_unbonds_from_a_validator_that_signed_twice_does_not_return_to_it "E_TOMBSTONED";
 
     UnbondEarly: stake::stake_is_paid_the_unbonding_time_after_the_last_height_at_which_it_counted
         "nothing is paid before";
@@ -187,6 +189,7 @@ types::detections! {
     ForgetDepartures: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";
     ForgetTarget: slash::redelegated_stake_pays_at_its_target_and_where_it_unbonds_from_there "burned=700";
     ForgetFollowed: slash::redelegated_stake_pays_at_its_target_and_where_it_unbonds_from_there "burned=700";
+    ForgetOwnStake: slash::own_stake_that_a_slash_takes_below_its_minimum_jails_in_the_same_block "staking.jailed";
     RoundBurnUp: slash::what_counted_at_the_infraction_pays_wherever_it_unbonds "right: [1000, 950, 950]";
     KeepPrice: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "right: [9499, 1899]";
     BurnKeepsSupply: slash::a_double_sign_costs_the_fraction_and_the_place_in_the_set_for_ever "the supply";

@@ -1,16 +1,15 @@
 //! Rules of rewards.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
 use app::{Answer, Pools, View, query, state::key};
 use prost::Message;
-use types::{
-    Height, History, Msg, Params, Reader, StakeMsg, StakingParams, Time, TxBody, TxOrder, TxResult, ValidatorEdit,
-    Version, Wire, pb,
-};
+use types::{Msg, Params, StakeMsg, StakingParams, Time, TxBody, TxOrder, TxResult, ValidatorEdit, Wire, pb};
 
 use super::common::{
-    Chain, Tip, body, key as account,
+    Chain, body,
+    counting::Counting,
+    key as account,
     net::{Net, kinds, seconds, text},
     rewards::*,
     stake::*,
@@ -337,34 +336,6 @@ pub fn queries_show_what_is_due() {
     assert_eq!((pools, fees), (Pools { bonded: 80_000, rewards: 1000, ..Pools::default() }, 1000));
 }
 
-/// The rows of a chain, which counts those that are read.
-struct Counting<'a>(Tip<'a>, Cell<usize>);
-
-impl Reader for Counting<'_> {
-    fn version(&self, key: &[u8]) -> Option<Version> {
-        self.1.set(self.1.get() + 1);
-        self.0.version(key)
-    }
-
-    fn scan_from(&self, prefix: &[u8], from: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) {
-        self.0.scan_from(prefix, from, visit);
-    }
-
-    fn unreadable(&self, key: &[u8], reason: &str) {
-        self.0.unreadable(key, reason);
-    }
-}
-
-impl History for Counting<'_> {
-    fn get_at(&self, height: Height, key: &[u8]) -> Option<Vec<u8>> {
-        self.0.get_at(height, key)
-    }
-
-    fn changed_since(&self, height: Height, prefix: &[u8], visit: &mut dyn FnMut(&[u8]) -> bool) {
-        self.0.changed_since(height, prefix, visit);
-    }
-}
-
 #[test]
 pub fn a_block_reads_and_writes_as_few_rows_for_a_hundred_validators_as_for_four() {
     let params = Params { staking: StakingParams { validators_max: 100, ..paying().staking }, ..paying() };
@@ -376,9 +347,10 @@ pub fn a_block_reads_and_writes_as_few_rows_for_a_hundred_validators_as_for_four
         chain.block(&[]);
         assert_eq!(pools(&chain.rows).rewards, 1000);
         check_due(&chain.rows);
-        let rows = Counting(chain.tip(), Cell::new(0));
-        let nothing = chain.app.execute(&rows, &chain.context(), &[]);
-        (written, nothing.writes.0.len(), rows.1.get())
+        let mut writes = 0;
+        let execute = |rows: &Counting<'_>| writes = chain.app.execute(rows, &chain.context(), &[]).writes.0.len();
+        let reads = Counting::of(&chain.tip(), execute);
+        (written, writes, reads)
     };
     let (four, hundred) = (work(4), work(100));
     assert_eq!((four.0, four.1), (3, 0), "fees, pools and the sum; then nothing");

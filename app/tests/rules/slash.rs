@@ -1,7 +1,7 @@
 //! Rules of slashing for double signs.
 
 use app::{Answer, JailReason, Kept, Slash, SlashReason, Status, View, misplaced_row, query};
-use types::{Event, Hash, Height, MisbehaviorKind, Params, Power, StakingParams};
+use types::{Event, Hash, Height, MisbehaviorKind, Msg, Params, Power, StakeMsg, StakingParams, ValidatorEdit};
 
 use super::{
     common::{
@@ -182,6 +182,57 @@ pub fn a_double_sign_is_punished_once_and_an_earlier_one_takes_from_what_has_not
     assert_eq!(ask(&path, b"0"), Answer::Slashes { list: vec![], next: None });
     let refused = query(&net.chain.rows, &path, b"x").unwrap_err();
     assert_eq!(refused.code().name, "E_BAD_QUERY");
+}
+
+/// Stake at a validator pays once: a cancelled unbonding would escape what an earlier double sign costs it.
+#[test]
+pub fn what_unbonds_from_a_validator_that_signed_twice_does_not_return_to_it() {
+    let mut net = net(5);
+    net.ok(1, vec![delegate(51, 6000)]);
+    net.ok(1, vec![undelegate(51, 1000)]);
+    until(&mut net, 5);
+    net.ok(1, vec![undelegate(51, 1000)]);
+    net.accuse(&[double_sign(51, 6, 15)]);
+    for id in [1, 2] {
+        net.fails(1, vec![cancel_unbonding(51, id, 100)], "E_TOMBSTONED");
+    }
+    // What left in block 2 counted at height 3.
+    let earlier = texts(&net.accuse(&[double_sign(51, 3, 16)]));
+    assert_eq!(earlier, [evidence(51, 3), slashed(51, 3, 50)]);
+    assert_eq!(left(&net, 51, &[1, 2]), [950, 950]);
+    check_supply(&net);
+}
+
+fn own_min(min: u64) -> Msg {
+    Msg::Stake(StakeMsg::Edit(Box::new(ValidatorEdit { own_min: Some(min), ..ValidatorEdit::default() })))
+}
+
+#[test]
+pub fn own_stake_that_a_slash_takes_below_its_minimum_jails_in_the_same_block() {
+    for (min, is_low) in [(13_801, true), (13_800, false)] {
+        let mut net = net(5);
+        net.ok(52, vec![delegate(51, 4000)]);
+        net.ok(52, vec![redelegate(51, 52, 4000)]);
+        net.ok(52, vec![own_min(min)]);
+        // The share of 4000 is 200 of the 14,000 that the operator has at its own validator.
+        let events = net.accuse(&[double_sign(51, 3, 14)]);
+        let jailed = format!("staking.jailed validator={} why=own_stake until=4000", of(52));
+        let expected = [evidence(51, 3), slashed(51, 3, 700)].into_iter().chain(is_low.then_some(jailed));
+        assert_eq!(texts(&events), expected.collect::<Vec<_>>());
+        let validator = net.validator(52);
+        assert_eq!((validator.tokens, validator.power), (13_800, Power(if is_low { 0 } else { 13 })));
+        assert_eq!(validator.jail.map(|jail| jail.why), is_low.then_some(JailReason::OwnStake));
+        check_supply(&net);
+    }
+    // A validator outside of the set stays there.
+    let mut net = net(4);
+    net.ok(1, vec![create_validator(1, 3000), delegate(51, 4000)]);
+    net.ok(1, vec![redelegate(51, 1, 4000)]);
+    net.ok(1, vec![own_min(7000)]);
+    assert_eq!(texts(&net.accuse(&[double_sign(51, 3, 14)])), [evidence(51, 3), slashed(51, 3, 700)]);
+    assert_eq!(net.changes(), [(51, 0)], "the place in the set stays empty");
+    net.fails(1, vec![unjail()], "E_TOO_LITTLE");
+    check_supply(&net);
 }
 
 #[test]
