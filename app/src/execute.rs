@@ -79,8 +79,8 @@ impl Rules {
             let (got, expected) = (body.chain_id.to_string(), self.chain_id.to_string());
             return Err(Refusal::WrongChain { got, expected });
         }
-        let max = usize::try_from(self.params.block.bytes_max).unwrap_or(usize::MAX);
-        if bytes > max {
+        let max = self.params.tx_bytes_max();
+        if bytes > max && !mutated(Mutation::AnyTxSize) {
             return Err(Refusal::TooLarge { got: bytes, max });
         }
         let gas_max = u64::try_from(self.params.block.gas_max).unwrap_or(u64::MAX);

@@ -21,6 +21,10 @@ types::mutations! {
     /// Starts a namespace with the data epoch 0.
     EpochFromZero,
 
+    // A transaction is checked.
+    /// Accepts transactions that fit into no block.
+    AnyTxSize,
+
     // A namespace is written to.
     /// Accepts writes of accounts that are not the owner.
     AnyWriter,
@@ -308,6 +312,8 @@ types::mutations! {
     CancelTombstoned,
 
     // A block matures stake and computes the set.
+    /// Gives stake a time at which it is not paid, because stake that left before it waits longer.
+    ForgetBatchBefore,
     /// Pays stake after half of the time (ST6).
     UnbondEarly,
     /// Pays an unbonding twice (ST1).

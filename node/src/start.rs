@@ -515,7 +515,7 @@ fn resume(
 ) -> Result<(Replica<RocksKv>, Verifier), Failure> {
     let signed = signer.as_ref().map(|signer| signer.state().clone());
     let (mut replica, verifier) =
-        Replica::resume(replica_config(config), store.clone(), signer).map_err(cannot_open)?;
+        Replica::resume(replica_config(config)?, store.clone(), signer).map_err(cannot_open)?;
     match replica.trees_from() {
         TreesFrom::Stored { height, changed } => {
             tracing::debug!(target: "state", stored_at = height.0, changed, "read the hashes of the state's trees");
@@ -553,15 +553,16 @@ fn address(text: &str) -> SocketAddr {
     listen_address(text).expect("checked when the configuration was read")
 }
 
-fn replica_config(config: &Config) -> replica::Config {
-    replica::Config {
+fn replica_config(config: &Config) -> Result<replica::Config, Failure> {
+    Ok(replica::Config {
         empty_block_interval: config.consensus.empty_block_interval,
         block_interval_min: config.consensus.min_block_interval,
         gossip_interval: config.consensus.gossip_interval,
         sync_timeout: config.blocksync.request_timeout,
         halt: config.halt,
         upgrades: config.upgrades,
-    }
+        hidden_peers: parse("p2p.private_peer_ids", &config.p2p.private_peer_ids)?.into_iter().collect(),
+    })
 }
 
 fn mempool_config(config: &Config) -> mempool::Config {
@@ -577,15 +578,16 @@ fn mempool_config(config: &Config) -> mempool::Config {
     }
 }
 
+fn parse<T>(key: &str, texts: &[String]) -> Result<Vec<T>, Failure>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let one = |text: &String| text.parse().map_err(|error| Failure::config(format!("{key}: {error}")));
+    texts.iter().map(one).collect()
+}
+
 fn p2p_config(config: &Config, genesis: &Beginning) -> Result<p2p::Config, Failure> {
     let settings = &config.p2p;
-    fn parse<T>(key: &str, texts: &[String]) -> Result<Vec<T>, Failure>
-    where
-        T: std::str::FromStr<Err: std::fmt::Display>,
-    {
-        let one = |text: &String| text.parse().map_err(|error| Failure::config(format!("{key}: {error}")));
-        texts.iter().map(one).collect()
-    }
     let external = &settings.external_address;
     let mut p2p = p2p::Config::new(genesis.chain_id().as_str(), config.base.moniker.clone());
     p2p.genesis_hash = genesis.hash().0;

@@ -1,6 +1,6 @@
 //! The interface of a replica: its inputs, its outputs, and views of its state.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use app::{UpgradeStop, Upgrades};
 use storage::StoreError;
@@ -424,6 +424,9 @@ pub struct Config {
     pub halt: HaltAt,
     /// The upgrades that this program has.
     pub upgrades: Upgrades,
+    /// Peers that only we, and nodes like us, are connected with: this node is their sentry. What they send is forwarded to
+    /// all peers immediately, and all new messages to them.
+    pub hidden_peers: BTreeSet<NodeId>,
 }
 
 /// Where the operator wants the replica to stop: after the first height that has one of the two. It then signs and
@@ -445,6 +448,7 @@ impl Default for Config {
             sync_timeout: Duration::from_secs(5),
             halt: HaltAt::default(),
             upgrades: Upgrades::default(),
+            hidden_peers: BTreeSet::new(),
         }
     }
 }

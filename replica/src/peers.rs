@@ -175,11 +175,18 @@ impl Peers {
         }
     }
 
-    /// Returns the peers to which new messages of `height` are forwarded immediately.
-    pub fn relayed(&self, height: Height) -> impl Iterator<Item = (NodeId, &PeerView)> {
-        let views = (self.relay_until_max >= height).then_some(&self.views).into_iter().flatten();
+    /// Returns the peers to which new messages of `height` are forwarded immediately. `has_hidden`: there are peers for which
+    /// `at_once` is true whatever they have shown. A peer at the next height takes late votes.
+    pub fn relayed(
+        &self,
+        height: Height,
+        has_hidden: bool,
+        at_once: impl Fn(&NodeId) -> bool,
+    ) -> impl Iterator<Item = (NodeId, &PeerView)> {
+        let views = (has_hidden || self.relay_until_max >= height).then_some(&self.views).into_iter().flatten();
         let views = views.map(|(peer, view)| (*peer, view));
-        views.filter(move |(_, view)| view.relay_until >= height && view.height <= height)
+        let is_asked = move |view: &PeerView| view.relay_until >= height && view.height <= height.next();
+        views.filter(move |(peer, view)| is_asked(view) || at_once(peer))
     }
 
     /// Returns true if the round state of a peer was not handled yet.

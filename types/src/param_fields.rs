@@ -19,8 +19,8 @@ pub struct ParamField {
 enum MayBecome {
     /// Any value in its range.
     Any,
-    /// A value from this one on: with less, no decision could change it back.
-    From(i64),
+    /// A value between these two: with another one, no decision could change it back, or undo what it did to validators.
+    Within(i64, i64),
     /// A value that is not greater than the present one.
     Less,
     /// Nothing, for this reason.
@@ -125,7 +125,11 @@ macro_rules! fields {
     };
 }
 
-use MayBecome::{Any, Fixed, From, Less};
+use MayBecome::{Any, Fixed, Less, Within};
+
+/// A minute and a month in milliseconds.
+const MINUTE: i64 = 60_000;
+const MONTH: i64 = 30 * 24 * 60 * MINUTE;
 
 fields! {
     "block.max_bytes" number block.bytes_max, Any;
@@ -134,29 +138,29 @@ fields! {
     "evidence.max_age_duration" nanos evidence.age_max, Any;
     "evidence.max_bytes" number evidence.bytes_max, Any;
     "version.app" number version_app, Fixed("an upgrade raises it");
-    "timeouts.propose_ms" millis timeouts.propose, Any;
-    "timeouts.propose_delta_ms" millis timeouts.propose_delta, Any;
-    "timeouts.prevote_ms" millis timeouts.prevote, Any;
-    "timeouts.prevote_delta_ms" millis timeouts.prevote_delta, Any;
-    "timeouts.precommit_ms" millis timeouts.precommit, Any;
-    "timeouts.precommit_delta_ms" millis timeouts.precommit_delta, Any;
-    "synchrony.precision_ms" millis synchrony.precision, From(10);
-    "synchrony.message_delay_ms" millis synchrony.message_delay, From(100);
+    "timeouts.propose_ms" millis timeouts.propose, Within(10, MINUTE);
+    "timeouts.propose_delta_ms" millis timeouts.propose_delta, Within(10, MINUTE);
+    "timeouts.prevote_ms" millis timeouts.prevote, Within(10, MINUTE);
+    "timeouts.prevote_delta_ms" millis timeouts.prevote_delta, Within(10, MINUTE);
+    "timeouts.precommit_ms" millis timeouts.precommit, Within(10, MINUTE);
+    "timeouts.precommit_delta_ms" millis timeouts.precommit_delta, Within(10, MINUTE);
+    "synchrony.precision_ms" millis synchrony.precision, Within(10, i64::MAX);
+    "synchrony.message_delay_ms" millis synchrony.message_delay, Within(100, i64::MAX);
     "retain_blocks" number retain_blocks, Less;
-    "tx_ttl_ms_max" millis tx_ttl_max, From(1_000);
+    "tx_ttl_ms_max" millis tx_ttl_max, Within(1_000, i64::MAX);
     "fee_min" number fee_min, Any;
     "fee_per_kib" number fee_per_kib, Any;
     "ns_deposit" number ns_deposit, Any;
     "proposals.deposit" number proposals.deposit, Any;
     "proposals.open_max" number proposals.open_max, Any;
-    "proposals.voting_ms" millis proposals.voting, From(10_000);
+    "proposals.voting_ms" millis proposals.voting, Within(10_000, i64::MAX);
     "proposals.notice_ms_min" millis proposals.notice_min, Any;
     "proposals.freeze_ms_max" millis proposals.freeze_max, Any;
     "proposals.cooldown_ms" millis proposals.cooldown, Any;
     "proposals.revert_keys_max" number proposals.revert_keys_max, Any;
     "proposals.revert_bytes_max" number proposals.revert_bytes_max, Any;
     "staking.power_unit" number staking.power_unit, Fixed("the power of all validators would change at once");
-    "staking.validators_max" number staking.validators_max, Any;
+    "staking.validators_max" number staking.validators_max, Within(4, i64::MAX);
     "staking.unbonding_ms" millis staking.unbonding, Any;
     "staking.commission_bps_min" number staking.commission_bps_min, Any;
     "staking.commission_bps_max" number staking.commission_bps_max, Any;
@@ -164,10 +168,10 @@ fields! {
     "staking.issuance_bps_per_year" number staking.issuance_bps_per_year, Any;
     "staking.community_bps" number staking.community_bps, Any;
     "staking.slash_duplicate_vote_bps" number staking.slash_duplicate_vote_bps, Any;
-    "staking.slash_downtime_bps" number staking.slash_downtime_bps, Any;
-    "staking.downtime_window" number staking.downtime_window, Any;
-    "staking.downtime_ms" millis staking.downtime, Any;
-    "staking.jail_ms" millis staking.jail, Any;
+    "staking.slash_downtime_bps" number staking.slash_downtime_bps, Within(0, 1_000);
+    "staking.downtime_window" number staking.downtime_window, Within(100, i64::MAX);
+    "staking.downtime_ms" millis staking.downtime, Within(10_000, i64::MAX);
+    "staking.jail_ms" millis staking.jail, Within(1_000, MONTH);
 }
 
 impl ParamField {
@@ -195,8 +199,11 @@ impl Params {
             match field.may_become {
                 Fixed(why) => return Err(ParamsChangeError::Fixed { name, why }),
                 Less if got > present => return Err(ParamsChangeError::Grows { name, got, max: present }),
-                From(least) if got < least => return Err(range(format!("{least} and more in a proposal")).into()),
-                Any | Less | From(_) => {}
+                Within(least, most) if !(least..=most).contains(&got) => {
+                    let most = if most == i64::MAX { "and more".to_owned() } else { format!("to {most}") };
+                    return Err(range(format!("{least} {most} in a proposal")).into());
+                }
+                Any | Less | Within(..) => {}
             }
             let is_whole = (field.set)(&mut params, got).is_some();
             if !is_whole {
@@ -253,6 +260,18 @@ mod tests {
         assert!(params.changed(&[change("retain_blocks", 10)]).is_ok());
         assert!(error(&[change("fee_min", -1)]).contains("use no negative number"));
         assert!(error(&[change("evidence.max_age_duration", 1)]).contains("whole milliseconds"));
-        assert!(error(&[change("proposals.voting_ms", 9_999)]).contains("use 10000 and more"));
+        for (name, value, range) in [
+            ("proposals.voting_ms", 9_999, "use 10000 and more in a proposal"),
+            ("timeouts.propose_ms", 9, "use 10 to 60000 in a proposal"),
+            ("timeouts.propose_delta_ms", 0, "use 10 to 60000 in a proposal"),
+            ("timeouts.precommit_ms", 60_001, "use 10 to 60000 in a proposal"),
+            ("staking.validators_max", 3, "use 4 and more in a proposal"),
+            ("staking.slash_downtime_bps", 1_001, "use 0 to 1000 in a proposal"),
+            ("staking.downtime_window", 99, "use 100 and more in a proposal"),
+            ("staking.downtime_ms", 9_999, "use 10000 and more in a proposal"),
+            ("staking.jail_ms", MONTH + 1, "use 1000 to 2592000000 in a proposal"),
+        ] {
+            assert!(error(&[change(name, value)]).contains(range), "{name}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Hash,
+    Block, Hash,
     limits::{BLOCK_BYTES_MAX, DOWNTIME_WINDOW_MAX, PROPOSAL_STEP_S_MAX, PROPOSALS_OPEN_MAX, VALIDATORS_MAX},
     pb, sha256,
     wire::{DecodeError, Wire},
@@ -271,6 +271,13 @@ impl Params {
         sha256(&hashed.encode_to_vec())
     }
 
+    /// Returns the maximum bytes of a transaction: it fits into a block of the largest validator set.
+    pub fn tx_bytes_max(&self) -> usize {
+        let tag_and_length = Block::tx_bytes_in_block(BLOCK_BYTES_MAX) - BLOCK_BYTES_MAX;
+        let room = usize::try_from(self.block.bytes_max).unwrap_or(usize::MAX);
+        room.saturating_sub(Block::overhead_bytes_max(VALIDATORS_MAX) + tag_and_length)
+    }
+
     /// Returns the minimum fee of a transaction with this number of bytes.
     pub fn fee_min_of(&self, tx_bytes: usize) -> u64 {
         self.fee_min.saturating_add(self.fee_per_kib.saturating_mul(tx_bytes as u64 / 1024))
@@ -300,6 +307,7 @@ impl Params {
         within("evidence.max_age_num_blocks", self.evidence.age_heights_max, 1, u64::MAX >> 1)?;
         within("evidence.max_age_duration", self.evidence.age_max.as_secs(), 1, 10 * 365 * 24 * 3600)?;
         within("evidence.max_bytes", self.evidence.bytes_max, 0, self.block.bytes_max.min(1_048_576))?;
+        within("version.app", self.version_app, 0, u64::MAX >> 1)?;
         millis("timeouts.propose_ms", self.timeouts.propose, 1, TIMEOUT_MAX)?;
         millis("timeouts.propose_delta_ms", self.timeouts.propose_delta, 0, TIMEOUT_MAX)?;
         millis("timeouts.prevote_ms", self.timeouts.prevote, 1, TIMEOUT_MAX)?;
@@ -481,7 +489,8 @@ mod tests {
             assert_eq!(params.check().unwrap_err().field, field);
         }
         type ChangeStaking = fn(&mut Params);
-        let wrong: [(&str, ChangeStaking); 15] = [
+        let wrong: [(&str, ChangeStaking); 16] = [
+            ("version.app", |params| params.version_app = u64::MAX),
             ("staking.power_unit", |params| params.staking.power_unit = 0),
             ("staking.validators_max", |params| params.staking.validators_max = 0),
             ("staking.validators_max", |params| params.staking.validators_max = 201),

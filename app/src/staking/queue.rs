@@ -72,14 +72,18 @@ pub(super) fn completes<R: Reader + ?Sized>(view: &mut View<'_, R>, batch: u64) 
     Deadline::from_unix_millis(pb.completes_ms).or_else(|| view.unreadable(&key, "its time is after the year 2262"))
 }
 
-/// Gives the batch of the last block its time: the stake in it still counted at this height.
+/// Gives the batch of the last block its time: the stake in it still counted at this height. It is not before that of the
+/// batch before, because batches mature in their order.
 pub(super) fn close<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>) {
     let mut queue = queue(view);
     if queue.open_items == 0 {
         return;
     }
     let unbonding = at.params.staking.unbonding;
-    let completes = if mutated(Mutation::UnbondEarly) { at.after(unbonding / 2) } else { at.after(unbonding) };
+    let own = if mutated(Mutation::UnbondEarly) { at.after(unbonding / 2) } else { at.after(unbonding) };
+    // After a decision that shortens the time, the batches before this one still have the longer one.
+    let before = (queue.first < queue.next).then(|| completes(view, queue.next - 1)).flatten();
+    let completes = before.filter(|_| !mutated(Mutation::ForgetBatchBefore)).map_or(own, |before| before.max(own));
     let batch = pb::StakeBatch { completes_ms: completes.unix_millis(), items: queue.open_items };
     view.set(&key::stake_batch(queue.next), Some(batch.encode_to_vec()));
     (queue.next, queue.open_items) = (queue.next + 1, 0);

@@ -86,7 +86,12 @@ impl Net {
     }
 
     pub fn with(params: &Params) -> Self {
-        let chain = Chain::with_validators(&[1 << 40, 1 << 40, 1 << 40], params, &[10; 4]);
+        Self::of_powers(params, &[10; 4])
+    }
+
+    /// Creates a chain whose validators have these powers.
+    pub fn of_powers(params: &Params, powers: &[u64]) -> Self {
+        let chain = Chain::with_validators(&[1 << 40, 1 << 40, 1 << 40], params, powers);
         Self { chain, nonces: BTreeMap::new(), blocks: Vec::new() }
     }
 

@@ -7,8 +7,8 @@ use app::{
 };
 use prost::Message;
 use types::{
-    Act, Address, Choice, Height, Msg, ParamChange, Params, ProposalKind, Propose, Reader, StakingParams, UpgradePlan,
-    limits::VALIDATORS_MAX, pb,
+    Act, Address, Block, Choice, Height, KvOp, Msg, ParamChange, Params, ProposalKind, Propose, Reader, StakeMsg,
+    StakingParams, UpgradePlan, limits::VALIDATORS_MAX, pb,
 };
 
 use crate::common::{net::*, *};
@@ -136,8 +136,10 @@ pub fn parameters_that_would_stop_the_chain_are_refused() {
         (&[("block.max_bytes", 0)][..], "block.max_bytes: 0 is out of range, use 65536"),
         (&[("evidence.max_age_duration", 22 * day * 1_000_000)], "staking.unbonding_ms: 1814400000 is out of range"),
         (&[("evidence.max_bytes", 80_000), ("block.max_bytes", 70_000)], "evidence.max_bytes: 80000"),
-        (&[("timeouts.propose_ms", -1)], "use no negative number"),
+        (&[("ns_deposit", -1)], "use no negative number"),
         (&[("proposals.voting_ms", 9_999)], "use 10000 and more"),
+        (&[("timeouts.prevote_delta_ms", 0)], "use 10 to 60000 in a proposal"),
+        (&[("staking.downtime_window", 1)], "use 100 and more in a proposal"),
         (&[("version.app", 2)], "version.app cannot be changed"),
         (&[("staking.power_unit", 1)], "staking.power_unit cannot be changed"),
         (&[("retain_blocks", 101)], "at most its present value, 100"),
@@ -151,7 +153,7 @@ pub fn parameters_that_would_stop_the_chain_are_refused() {
     net.ok(1, vec![params_of(&[("staking.unbonding_ms", 3 * day)])]);
     net.ok(1, vec![params_of(&[("evidence.max_age_duration", 4 * day * 1_000_000)])]);
     let events = pass_all(&mut net, &[1, 2]);
-    let changed = format!("params.changed id=1 changes=staking.unbonding_ms={} from_height=15", 3 * day);
+    let changed = format!("params.changed id=1 changes=staking.unbonding_ms={} from_height=17", 3 * day);
     assert_eq!(events, [&changed[..], "proposal.executed id=1 kind=params", "proposal.failed id=2 code=E_BAD_PARAMS"]);
     assert_eq!(now(&net).evidence, params().evidence);
     // Those for different parameters both act.
@@ -162,20 +164,60 @@ pub fn parameters_that_would_stop_the_chain_are_refused() {
 }
 
 #[test]
+pub fn a_transaction_fits_into_a_block_of_the_largest_set() {
+    let mut small = params();
+    (small.block.bytes_max, small.evidence.bytes_max) = (65_536, 1024);
+    let mut net = Net::with(&small);
+    let mut run = |bytes: usize| {
+        let op = KvOp { key: b"k".to_vec(), value: Some(vec![1; bytes]), if_height: None };
+        let tx = net.tx(1, vec![Msg::KvWrite { ns: "ns".into(), data_epoch: 1, ops: vec![op] }]);
+        (tx.bytes().len(), net.block(vec![tx]).remove(0).log)
+    };
+    let most = 65_536 - Block::overhead_bytes_max(VALIDATORS_MAX) - 5;
+    let around = run(30_000).0 - 30_000;
+    let (bytes, log) = run(most - around);
+    assert!(bytes == most && log.contains("E_NS_UNKNOWN"), "{bytes} {log}");
+    let (bytes, log) = run(most - around + 1);
+    assert_eq!((bytes, &log[..]), (most + 1, "E_TOO_LARGE: 38908 bytes, at most 38907 are allowed: split it"));
+}
+
+#[test]
+pub fn stake_that_leaves_after_the_time_was_shortened_waits_for_what_left_before() {
+    let mut net = Net::new();
+    let leave = |of: u8| Msg::Stake(StakeMsg::Undelegate { validator: address(of), amount: Some(5) });
+    let [long, short] = [OPERATORS[0], OPERATORS[1]];
+    net.ok(long, vec![leave(long)]);
+    net.empty();
+    pass(&mut net, params_of(&[("staking.unbonding_ms", 3 * 24 * 3600 * 1000)]));
+    net.ok(short, vec![leave(short)]);
+    net.empty();
+    let completes = |net: &Net, of: u8| {
+        let answer = query(&net.chain.rows, &format!("/staking/unbonding/{}", address(of)), b"").unwrap();
+        let Answer::Departures { list, .. } = answer else { panic!() };
+        list[0].completes_at.unwrap()
+    };
+    let time = completes(&net, long);
+    assert_eq!(completes(&net, short), time);
+    net.chain.time = net.chain.time.saturating_add(seconds(4 * 24 * 3600));
+    let (validator, amount) = (address(short), 5);
+    net.ok(short, vec![Msg::Stake(StakeMsg::Cancel { validator, id: 1, amount })]);
+}
+
+#[test]
 pub fn the_set_follows_its_maximum_size() {
     let staking = StakingParams { power_unit: 1000, own_stake_min: 500, ..StakingParams::default() };
-    let mut net = Net::with(&Params { staking, ..params() });
-    pass(&mut net, params_of(&[("staking.validators_max", 3)]));
+    let mut net = Net::of_powers(&Params { staking, ..params() }, &[10, 10, 10, 5, 3]);
+    pass(&mut net, params_of(&[("staking.validators_max", 4)]));
     let powers: Vec<u64> = net.chain.updates.iter().map(|update| update.power.0).collect();
     assert_eq!(powers, [0], "one leaves the set");
-    assert_eq!(View::of_state(&net.chain.rows).power_total().0, 30);
-    net.ok(3, vec![params_of(&[("staking.validators_max", 4)])]);
-    let votes: Vec<_> = OPERATORS.iter().map(|from| net.tx(*from, vec![vote(2, true)])).collect();
+    assert_eq!(View::of_state(&net.chain.rows).power_total().0, 35);
+    net.ok(3, vec![params_of(&[("staking.validators_max", 5)])]);
+    let votes: Vec<_> = (51..=55).map(|from| net.tx(from, vec![vote(2, true)])).collect();
     let outside = net.block(votes).iter().filter(|result| result.code == 122).count();
     assert_eq!(outside, 1, "who is not in the set has no vote");
     net.empty();
     let powers: Vec<u64> = net.chain.updates.iter().map(|update| update.power.0).collect();
-    assert_eq!((powers, View::of_state(&net.chain.rows).power_total().0), (vec![10], 40));
+    assert_eq!((powers, View::of_state(&net.chain.rows).power_total().0), (vec![3], 38));
 }
 
 #[test]

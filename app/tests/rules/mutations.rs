@@ -88,6 +88,7 @@ types::detections! {
     SkipActCheck: decisions::an_upgrade_is_planned_once_and_ahead_of_its_height "proposal.failed id=2";
     ParamsAtOnce: decisions::parameters_act_in_the_next_block "the block that changes them has the old ones";
     AnyPrice: decisions::parameters_that_would_stop_the_chain_are_refused "E_BAD_PARAMS";
+    AnyTxSize: decisions::a_transaction_fits_into_a_block_of_the_largest_set "E_TOO_LARGE";
     KeepSet: decisions::the_set_follows_its_maximum_size "one leaves the set";
     FreezeActs: decisions::only_a_revert_can_freeze "E_NOT_REVERT";
     SpendMore: decisions::the_community_pool_pays_what_it_has "proposal.failed id=2";
@@ -174,6 +175,7 @@ types::detections! {
         "nothing is paid before";
     UnbondTwice: stake::stake_is_paid_the_unbonding_time_after_the_last_height_at_which_it_counted "it is paid once";
     PayKept: stake::the_set_is_never_empty "unbonding: 10000";
+    ForgetBatchBefore: decisions::stake_that_leaves_after_the_time_was_shortened_waits_for_what_left_before "right";
     MatureAll: stake::a_block_matures_no_more_than_its_bound "right: 1024";
     ForgetQueue: stake::the_queue_names_its_deadline_to_the_host "the next block sets the time";
     KeepLeaver: stake::a_validator_that_loses_all_stake_leaves_and_ends "right: [(51, 0)]";

@@ -8,7 +8,7 @@ use types::{
 use super::{Engine, commit_of};
 use crate::{
     signer::Signer,
-    votes::{HeightVotes, VoteSet},
+    votes::{HeightVotes, RoundVotes, VoteSet},
 };
 
 impl Engine {
@@ -125,6 +125,13 @@ impl Engine {
     pub fn last_commit(&self) -> Option<Commit> {
         let last = self.last.as_ref()?;
         Some(commit_of(&last.votes, self.height.prev()?, last.round, last.block_id, &last.validators))
+    }
+
+    /// Returns the votes held for a round of this height or of the height before, if there are any.
+    pub fn votes_at(&self, height: Height, round: Round) -> Option<&RoundVotes> {
+        let last = self.last.as_ref().filter(|_| height.next() == self.height);
+        let votes = if height == self.height { Some(&self.votes) } else { last.map(|last| &last.votes) };
+        votes?.round(round)
     }
 
     /// Returns the precommits held for a round, if any vote of the round is held.

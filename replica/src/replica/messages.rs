@@ -87,12 +87,12 @@ impl<K: Kv> Replica<K> {
             if self.is_live() && height == self.engine.height() && !self.check_own(&vote) {
                 return;
             }
-            let new = self.lacks(&vote).then(|| (*vote).clone());
-            if new.is_none() && height == self.engine.height() {
+            let (new, is_late) = (self.lacks(&vote).then(|| (*vote).clone()), height != self.engine.height());
+            if new.is_none() && !is_late {
                 self.duplicate_votes += 1;
                 return;
             }
-            if new.is_some() {
+            if new.is_some() && !is_late {
                 self.sync.was_useful(peer);
             }
             self.drive(turn, EngineInput::Vote(vote));
@@ -164,13 +164,16 @@ impl<K: Kv> Replica<K> {
         self.peers.keep(peer, height, message, bytes, received);
     }
 
-    /// Returns true if a vote of the height being decided is not held yet.
+    /// Returns true if a vote of the height being decided, or of the one before, is not held yet.
     fn lacks(&self, vote: &SignedVote) -> bool {
-        let votes = self.engine.votes().round(vote.vote.round).map(|votes| votes.of(vote.vote.vote_type));
-        vote.vote.height == self.engine.height() && !votes.is_some_and(|votes| votes.has(vote))
+        let (height, round) = (vote.vote.height, vote.vote.round);
+        let votes = self.engine.votes_at(height, round).map(|votes| votes.of(vote.vote.vote_type));
+        let may_hold = height == self.engine.height() || height.next() == self.engine.height();
+        may_hold && !votes.is_some_and(|votes| votes.has(vote))
     }
 
-    /// Forwards votes that were new here and are now held to peers that do not receive them from others.
+    /// Forwards votes that were new here and are now held to peers that do not receive them from others. Late votes of the
+    /// height before are among them: they say in the next block that their validator signed.
     fn relay_votes(&mut self, from: NodeId, votes: impl IntoIterator<Item = SignedVote>) {
         for vote in votes {
             if !self.lacks(&vote) {
@@ -180,8 +183,11 @@ impl<K: Kv> Replica<K> {
     }
 
     fn relay(&mut self, from: NodeId, height: Height, wants: impl Fn(&PeerView) -> bool, message: PeerMessage) {
-        let message = Arc::new(message);
-        let to = self.peers.relayed(height).filter(|(peer, view)| *peer != from && wants(view));
+        let (message, hidden) = (Arc::new(message), &self.config.hidden_peers);
+        let is_hidden = hidden.contains(&from);
+        let at_once = |peer: &NodeId| is_hidden || hidden.contains(peer);
+        let to = self.peers.relayed(height, !hidden.is_empty(), at_once);
+        let to = to.filter(|(peer, view)| *peer != from && wants(view));
         let sends: Vec<Output> = to.map(|(to, _)| Output::Send { to, message: message.clone() }).collect();
         self.outputs.extend(sends);
     }

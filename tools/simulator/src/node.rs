@@ -1,7 +1,7 @@
 //! One simulated machine: a real replica on a simulated disk.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -35,6 +35,8 @@ pub struct Node {
     pub disk: MemDisk,
     /// Last signature of its key, in a file separate from the disk.
     pub state_file: StateFile,
+    /// Nodes that are connected with this one only: it is their sentry.
+    pub hidden_peers: BTreeSet<NodeId>,
     /// The process, while it runs.
     pub alive: Option<Alive>,
     /// Counter of starts and stops: events for an earlier process are dropped.
@@ -127,6 +129,7 @@ impl Node {
             twister: Twister::default(),
             disk: MemDisk::new(),
             state_file: StateFile::default(),
+            hidden_peers: BTreeSet::new(),
             alive: None,
             life: 0,
             arrived: true,
@@ -172,8 +175,9 @@ impl Node {
         mempool.on_ready(move || flag.store(true, Relaxed));
         let txs = SharedPool { mempool: Arc::new(mempool), verifier: Arc::default() };
         let signer = self.key.clone().map(|key| Signer::new(key, self.state_file.kept()));
+        let config = Config { hidden_peers: self.hidden_peers.clone(), ..config.clone() };
         let (mut replica, verifier) =
-            Replica::open(config.clone(), genesis, Arc::clone(&store), signer).map_err(|e| e.to_string())?;
+            Replica::open(config, genesis, Arc::clone(&store), signer).map_err(|e| e.to_string())?;
         replica.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
         #[cfg(feature = "mutations")]
         let replica = match self.is_forgiving {

@@ -20,7 +20,7 @@ use crate::{
     faults::FaultEnd,
     ledger::Ledger,
     network::Network,
-    node::{Node, index_of},
+    node::{Node, index_of, peer},
     random::Random,
     setup::Setup,
     story::{Counts, Story},
@@ -158,6 +158,8 @@ impl World {
                 node.skew = random.within(0, skew_max) as i64 - (skew_max / 2) as i64;
                 node.arrived = !setup.late.contains(&index);
                 node.is_forgiving = setup.is_forgiving;
+                let hidden = setup.behind.iter().filter(|(_, sentry)| **sentry == index);
+                node.hidden_peers = hidden.map(|(hidden, _)| peer(*hidden)).collect();
                 node
             })
             .collect();

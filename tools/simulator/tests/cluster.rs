@@ -189,6 +189,20 @@ fn a_validator_behind_a_full_node_takes_part() -> Checked {
 }
 
 #[test]
+fn a_validator_behind_a_sentry_signs_each_height() -> Checked {
+    // Three of the four validators are enough, and heights are shorter than what the sentry's samples would need.
+    let mut setup = Setup { behind: [(0, 4)].into(), ..idle(4).with_full_nodes(1) };
+    setup.config.empty_block_interval = Some(ms(50));
+    let mut c = World::new(setup);
+    c.run_until_height(10, MINUTE)?;
+    let from = c.tip(1).0;
+    c.run_until_height(from + 40, MINUTE)?;
+    let missed: Vec<u64> = (from..from + 40).filter(|height| !c.signed(0, *height)).collect();
+    assert!(missed.is_empty(), "{missed:?}");
+    Ok(())
+}
+
+#[test]
 fn a_lone_validator_with_no_pause_between_heights_still_receives_messages() -> Checked {
     let mut setup = idle(1);
     setup.config.empty_block_interval = Some(Duration::ZERO);
