@@ -27,12 +27,9 @@ const POOR: u8 = 63;
 const GAS_MAX: u64 = 20;
 
 /// The codes that no test of a real process provokes, without `E_`, each with the reason.
-const NOT_PROVOKED: [(&str, &str); 7] = [
+const NOT_PROVOKED: [(&str, &str); 4] = [
     ("EXPIRY_FULL", "2^20 executed transactions expire in that second: hours of blocks; app/tests/transactions.rs"),
     ("OLD_VALUES", "a block replaces 64 MiB of old values; app/tests/rules/namespaces.rs"),
-    ("NO_VALUE", "this version slashes no validator; app/tests/rules/stake.rs"),
-    ("JAILED", "this version has no jail that lasts; app/tests/rules/stake.rs"),
-    ("TOMBSTONED", "this version slashes no validator; app/tests/rules/stake.rs"),
     ("BUSY", "the checks of transactions have a backlog at that moment; mempool/src/error.rs"),
     ("NOT_AVAILABLE", "the disk does not answer at that moment; mempool/src/error.rs"),
 ];

@@ -98,3 +98,18 @@ fn every_fault_of_a_genesis_document_is_printed() {
     }
     fails(&["genesis", "validate", "nothing.json"], &home, "nothing.json");
 }
+
+#[test]
+fn a_node_does_not_start_with_a_genesis_document_whose_stake_does_not_add_up() {
+    let homes = Homes::new(1, Duration::from_millis(20));
+    let home = homes.home(0);
+    let file = home.join("config/genesis.json");
+    let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let operator = document["validators"][0]["operator"].clone();
+    let delegation = serde_json::json!({ "delegator": operator, "validator": operator, "amount": "9000000" });
+    document["app_state"]["delegations"] = serde_json::json!([delegation]);
+    fs::write(&file, document.to_string()).unwrap();
+    let says = "validators[0].power: is 10, but its delegations give it 9 in the first set";
+    fails(&["genesis", "validate"], &home, says);
+    fails(&["start"], &home, says);
+}

@@ -7,14 +7,12 @@ use std::{path::Path, process::Command, time::Duration};
 
 use data_encoding::HEXUPPER;
 use files::ValidatorKey;
-use processes::{Homes, Validator, eventually, has_signed};
-use prost::Message;
-use serde_json::{Value, json};
-use tendermint_proto::v0_38 as proto;
-use types::{
-    BlockId, ChainId, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round, SignedVote, Time,
-    Vote, VoteType, Wire,
+use processes::{
+    Homes, Validator, eventually,
+    evidence::{double_sign, set_of},
+    has_signed,
 };
+use serde_json::{Value, json};
 
 #[track_caller]
 fn succeeds(args: &[&str], home: &Path, node: &Validator) -> String {
@@ -42,37 +40,6 @@ fn number(value: &Value) -> u64 {
     value.as_str().unwrap_or_else(|| panic!("{value}")).parse().unwrap()
 }
 
-/// Returns index, address and power of each validator of a height.
-fn set_of(node: &Validator, height: u64) -> Vec<(u32, String, u64)> {
-    let set = node.call(&format!("validators?height={height}"))["validators"].as_array().unwrap().clone();
-    let member = |one: &Value| (one["address"].as_str().unwrap().to_owned(), number(&one["voting_power"]));
-    (0..).zip(set.iter().map(member)).map(|(index, (address, power))| (index, address, power)).collect()
-}
-
-/// Returns evidence that the validator with this key signed two blocks at a height, as a client sends it.
-fn double_sign(node: &Validator, key: &ValidatorKey, height: u64) -> Value {
-    let set = set_of(node, height);
-    let validator = key.address();
-    let (validator_index, _, power) = *set.iter().find(|(_, address, _)| *address == validator.to_string()).unwrap();
-    let time = node.call(&format!("block?height={height}"))["block"]["header"]["time"].as_str().unwrap().to_owned();
-    let timestamp = Time::parse(&time).unwrap();
-    let vote = |byte| -> SignedVote {
-        let block_id =
-            Some(BlockId { hash: Hash([byte; 32]), parts: PartSetHeader { total: 1, hash: Hash([byte; 32]) } });
-        let (vote_type, height, round) = (VoteType::Precommit, Height(height), Round(7));
-        Vote { vote_type, height, round, block_id, timestamp, validator, validator_index }
-            .sign(&ChainId::new("processes").unwrap(), &key.secret)
-    };
-    let evidence = Evidence::DuplicateVote(DuplicateVoteEvidence {
-        vote_a: vote(1),
-        vote_b: vote(2),
-        total_power: Power(set.iter().map(|(_, _, power)| power).sum()),
-        validator_power: Power(power),
-        timestamp,
-    });
-    serde_json::to_value(proto::types::Evidence::decode(evidence.encode().as_slice()).unwrap()).unwrap()
-}
-
 #[test]
 fn a_validator_that_signs_twice_loses_five_percent_and_leaves_the_set_for_ever() {
     let homes = Homes::new(4, Duration::from_millis(20));
@@ -82,7 +49,7 @@ fn a_validator_that_signs_twice_loses_five_percent_and_leaves_the_set_for_ever()
     let liar = key.address().to_string();
     let before = set_of(&nodes[0], 3);
     let power = before.iter().find(|(_, address, _)| *address == liar).unwrap().2;
-    rpc(&nodes[0], "broadcast_evidence", json!({ "evidence": double_sign(&nodes[0], &key, 3) }));
+    rpc(&nodes[0], "broadcast_evidence", json!({ "evidence": double_sign(&nodes[0], "processes", &key.secret, 3) }));
 
     let home = homes.home(0);
     let slashes = || -> Value {

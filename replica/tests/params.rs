@@ -76,7 +76,7 @@ impl Node {
 
 /// What reaches a node.
 enum Arrival {
-    Input(Input),
+    Input(Box<Input>),
     Message { from: u8, message: Arc<PeerMessage> },
 }
 
@@ -117,14 +117,14 @@ impl Net {
     /// Passes inputs to nodes, and all messages that follow from them.
     fn pass(&mut self, inputs: impl IntoIterator<Item = (u8, Input)>) {
         let mut queue: VecDeque<(u8, Arrival)> =
-            inputs.into_iter().map(|(to, input)| (to, Arrival::Input(input))).collect();
+            inputs.into_iter().map(|(to, input)| (to, Arrival::Input(Box::new(input)))).collect();
         while let Some((to, arrival)) = queue.pop_front() {
             if self.silent == Some(to) {
                 continue;
             }
             let node = &mut self.nodes[usize::from(to)];
             let input = match arrival {
-                Arrival::Input(input) => input,
+                Arrival::Input(input) => *input,
                 Arrival::Message { from, message } => Input::Message {
                     peer: NodeId([from; 20]),
                     message: node.verifier.check((*message).clone()),
@@ -141,7 +141,7 @@ impl Net {
                         queue.extend((0..COUNT).filter(|peer| *peer != to).map(said));
                     }
                     Output::VerifyTxs { block_id, .. } => {
-                        queue.push_back((to, Arrival::Input(Input::TxsVerified { block_id, valid: true })));
+                        queue.push_back((to, Arrival::Input(Box::new(Input::TxsVerified { block_id, valid: true }))));
                     }
                     Output::StartTimer { timer: Timer::Consensus(timeout), after } => {
                         let of = (timeout.height.0, timeout.kind, timeout.round.0);

@@ -8,7 +8,8 @@ use super::{
     args::height,
     home::Home,
     keyring::Keyring,
-    voting::{Ballot, Explained, Signing},
+    tx::Signing,
+    voting::{Ballot, Explained},
 };
 
 #[derive(Debug, Subcommand)]

@@ -20,7 +20,8 @@ use super::{
     proposal::{self, Listing, Shown, Watched},
     query::{self, Answer},
     show::{self, Facts, Names},
-    voting::{Ballot, Explained, Signing},
+    tx::Signing,
+    voting::{Ballot, Explained},
 };
 
 const HELP: &str = "\

@@ -21,11 +21,11 @@ use types::{Address, ConsensusKey, KeyRotate, KeyType, Msg, StakeMsg, possession
 
 use super::{
     home::Home,
-    keyring::{KeyName, Keyring},
+    keyring::Keyring,
     output,
     query::{self, Answer},
     show::Facts,
-    tx::Sending,
+    tx::Signing,
 };
 
 const HELP: &str = "\
@@ -47,14 +47,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Rotate {
-    /// Name of the operator's key, which signs and pays
-    #[arg(long, value_name = "NAME")]
-    from: KeyName,
     /// Type of the new consensus key: secp256k1 or ed25519 [default: that of the present one]
     #[arg(long, value_name = "TYPE")]
     key_type: Option<KeyType>,
     #[command(flatten)]
-    sending: Sending,
+    signing: Signing,
 }
 
 /// The consensus key of a validator on the chain.
@@ -75,8 +72,8 @@ impl Rotate {
         let config = Config::load(home.path(), &[])?;
         let (file, next_file) = (config.priv_validator_key_file(), config.next_validator_key_file());
         let key = ValidatorKey::load(&file)?;
-        let operator = Keyring::of(home).get(&self.from)?.address();
-        let client = self.sending.client(home)?;
+        let operator = Keyring::of(home).get(&self.signing.from)?.address();
+        let client = self.signing.sending.client(home)?;
         let before = on_chain(&client, &operator)?;
         if is_absent(&next_file) {
             must_have(&before, &key, &operator, &file)?;
@@ -88,9 +85,8 @@ impl Rotate {
             must_have(&before, &key, &operator, &file)?;
             let message = possession_message(&client.chain()?.chain_id, &operator);
             let rotate = KeyRotate { public_key: next.public_key(), possession: next.secret.sign_message(&message) };
-            let message = Msg::Stake(StakeMsg::RotateKey(Box::new(rotate)));
-            self.sending.send(home, &client, &self.from, &[message])?;
-            if !self.sending.waits() {
+            self.signing.send(home, Msg::Stake(StakeMsg::RotateKey(Box::new(rotate))))?;
+            if !self.signing.sending.waits() {
                 output::note("run the command again when the transaction is committed: the files are not changed yet");
                 return Ok(());
             }
@@ -109,7 +105,7 @@ impl Rotate {
     }
 
     fn wait_for(&self, client: &Client, height: u64) -> Result<(), Failure> {
-        let deadline = Instant::now() + self.sending.timeout();
+        let deadline = Instant::now() + self.signing.sending.timeout();
         while client.chain()?.height.0 < height {
             if Instant::now() > deadline {
                 return Err(Failure::refused(format!(

@@ -9,12 +9,7 @@ use types::{
     possession_message,
 };
 
-use super::{
-    home::Home,
-    keyring::{KeyName, Keyring},
-    query,
-    tx::Sending,
-};
+use super::{home::Home, keyring::Keyring, query, tx::Signing};
 
 const HELP: &str = "\
 Examples:
@@ -116,16 +111,6 @@ enum Command {
     },
 }
 
-/// Who signs, and how the transaction is sent.
-#[derive(Debug, Args)]
-struct Signing {
-    /// Name of the key that signs and pays
-    #[arg(long, value_name = "NAME")]
-    from: KeyName,
-    #[command(flatten)]
-    sending: Sending,
-}
-
 #[derive(Debug, Args)]
 struct Create {
     /// Amount that the operator locks behind the validator
@@ -194,37 +179,31 @@ fn bps(text: &str) -> Result<u32, String> {
     read().ok_or_else(|| "use a percentage from 0% to 100% with at most two decimals, such as 2.25%".to_owned())
 }
 
-impl Signing {
-    fn send(&self, home: &Home, message: StakeMsg) -> Result<(), Failure> {
-        self.sending.send(home, &self.sending.client(home)?, &self.from, &[Msg::Stake(message)])
+/// Withdraws from each validator that owes the signer something, in one transaction. If they are too many for one, from
+/// those that owe most.
+///
+/// Errors: nothing is due; and those of [`Signing::send`].
+fn withdraw_all(home: &Home, Signing { from, sending }: &Signing) -> Result<(), Failure> {
+    let client = sending.client(home)?;
+    let path = format!("/staking/rewards/{}", Keyring::of(home).get(from)?.address());
+    let (all, _) = query::pages(&client, &path, "/rewards", None)?;
+    let mut due = Vec::new();
+    for one in &all {
+        due.push((fields::number(one, "/amount")?, fields::text(one, "/validator")?));
     }
-
-    /// Withdraws from each validator that owes the signer something, in one transaction. If they are too many for one, from
-    /// those that owe most.
-    ///
-    /// Errors: nothing is due; and those of [`Sending::send`].
-    fn withdraw_all(&self, home: &Home) -> Result<(), Failure> {
-        let client = self.sending.client(home)?;
-        let path = format!("/staking/rewards/{}", Keyring::of(home).get(&self.from)?.address());
-        let (all, _) = query::pages(&client, &path, "/rewards", None)?;
-        let mut due = Vec::new();
-        for one in &all {
-            due.push((fields::number(one, "/amount")?, fields::text(one, "/validator")?));
-        }
-        due.retain(|(amount, _)| *amount > 0);
-        due.sort_unstable_by(|a, b| b.cmp(a));
-        if due.is_empty() {
-            return Err(Failure::refused(format!("no validator owes {} anything: wait for more income", self.from)));
-        }
-        let message = |(_, validator): &(u64, &str)| {
-            let validator = validator.parse().map_err(|error| {
-                Failure::refused(format!("the node's answer names the validator {validator}: {error}"))
-            })?;
-            Ok(Msg::Stake(StakeMsg::WithdrawRewards { validator }))
-        };
-        let messages = due.iter().take(TX_MESSAGES_MAX).map(message).collect::<Result<Vec<_>, Failure>>()?;
-        self.sending.send(home, &client, &self.from, &messages)
+    due.retain(|(amount, _)| *amount > 0);
+    due.sort_unstable_by(|a, b| b.cmp(a));
+    if due.is_empty() {
+        return Err(Failure::refused(format!("no validator owes {from} anything: wait for more income")));
     }
+    let message = |(_, validator): &(u64, &str)| {
+        let validator = validator
+            .parse()
+            .map_err(|error| Failure::refused(format!("the node's answer names the validator {validator}: {error}")))?;
+        Ok(Msg::Stake(StakeMsg::WithdrawRewards { validator }))
+    };
+    let messages = due.iter().take(TX_MESSAGES_MAX).map(message).collect::<Result<Vec<_>, Failure>>()?;
+    sending.send(home, &client, from, &messages)
 }
 
 impl Stake {
@@ -234,33 +213,34 @@ impl Stake {
     /// committed within `--timeout`.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         let keyring = Keyring::of(home);
-        match self.command {
-            Command::Create(create) => create.run(home),
+        let (message, signing) = match self.command {
+            Command::Create(create) => return create.run(home),
             Command::Edit(Edit { moniker, website, details, commission, own_min, signing }) => {
                 let description = moniker.map(|moniker| Description { moniker, website, details });
                 let edit = ValidatorEdit { description, commission_bps: commission, own_min };
-                signing.send(home, StakeMsg::Edit(Box::new(edit)))
+                (StakeMsg::Edit(Box::new(edit)), signing)
             }
             Command::Delegate { to, amount, signing } => {
-                signing.send(home, StakeMsg::Delegate { validator: keyring.address_of(&to)?, amount })
+                (StakeMsg::Delegate { validator: keyring.address_of(&to)?, amount }, signing)
             }
             Command::Undelegate { of, amount, all: _, signing } => {
-                signing.send(home, StakeMsg::Undelegate { validator: keyring.address_of(&of)?, amount })
+                (StakeMsg::Undelegate { validator: keyring.address_of(&of)?, amount }, signing)
             }
             Command::Cancel { of, id, amount, signing } => {
-                signing.send(home, StakeMsg::Cancel { validator: keyring.address_of(&of)?, id, amount })
+                (StakeMsg::Cancel { validator: keyring.address_of(&of)?, id, amount }, signing)
             }
             Command::Redelegate { of, to, amount, signing } => {
                 let (from, to) = (keyring.address_of(&of)?, keyring.address_of(&to)?);
-                signing.send(home, StakeMsg::Redelegate { from, to, amount })
+                (StakeMsg::Redelegate { from, to, amount }, signing)
             }
-            Command::Unjail { signing } => signing.send(home, StakeMsg::Unjail),
+            Command::Unjail { signing } => (StakeMsg::Unjail, signing),
             Command::Withdraw { of: Some(of), signing } => {
-                signing.send(home, StakeMsg::WithdrawRewards { validator: keyring.address_of(&of)? })
+                (StakeMsg::WithdrawRewards { validator: keyring.address_of(&of)? }, signing)
             }
-            Command::Withdraw { of: None, signing } => signing.withdraw_all(home),
-            Command::Commission { signing } => signing.send(home, StakeMsg::WithdrawCommission),
-        }
+            Command::Withdraw { of: None, signing } => return withdraw_all(home, &signing),
+            Command::Commission { signing } => (StakeMsg::WithdrawCommission, signing),
+        };
+        signing.send(home, Msg::Stake(message))
     }
 }
 
@@ -269,8 +249,9 @@ impl Create {
         home.must_exist()?;
         let config = Config::load(home.path(), &[])?;
         let key = ValidatorKey::load(&config.priv_validator_key_file())?;
-        let operator = Keyring::of(home).get(&self.signing.from)?.address();
-        let client = self.signing.sending.client(home)?;
+        let Signing { from, sending } = &self.signing;
+        let operator = Keyring::of(home).get(from)?.address();
+        let client = sending.client(home)?;
         let message = possession_message(&client.chain()?.chain_id, &operator);
         let create = ValidatorCreate {
             public_key: key.public_key(),
@@ -284,7 +265,7 @@ impl Create {
             own_min: self.own_min.unwrap_or(self.amount),
             description: Description { moniker: self.moniker, website: self.website, details: self.details },
         };
-        self.signing.sending.send(home, &client, &self.signing.from, &[Msg::Stake(StakeMsg::Create(Box::new(create)))])
+        sending.send(home, &client, from, &[Msg::Stake(StakeMsg::Create(Box::new(create)))])
     }
 }
 

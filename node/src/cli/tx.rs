@@ -72,9 +72,6 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Send {
-    /// Name of the key that signs and pays
-    #[arg(long, value_name = "NAME")]
-    from: KeyName,
     /// Receiver: an address, or the name of a key
     #[arg(long, value_name = "ADDRESS|NAME")]
     to: String,
@@ -82,7 +79,7 @@ struct Send {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     amount: u64,
     #[command(flatten)]
-    sending: Sending,
+    signing: Signing,
 }
 
 impl Tx {
@@ -92,12 +89,31 @@ impl Tx {
     /// fails or is not committed within `--timeout`.
     pub fn run(self, home: &Home) -> Result<(), Failure> {
         match self.command {
-            Command::Send(Send { from, to, amount, sending }) => {
+            Command::Send(Send { to, amount, signing }) => {
                 let to = Keyring::of(home).address_of(&to)?;
-                sending.send(home, &sending.client(home)?, &from, &[Msg::Transfer { to, amount }])
+                signing.send(home, Msg::Transfer { to, amount })
             }
             Command::Decode { bytes, json } => decode(home, &bytes, json),
         }
+    }
+}
+
+/// Who signs, and how the transaction is sent.
+#[derive(Debug, Args)]
+pub struct Signing {
+    /// Name of the key that signs and pays
+    #[arg(long, value_name = "NAME")]
+    pub from: KeyName,
+    #[command(flatten)]
+    pub sending: Sending,
+}
+
+impl Signing {
+    /// Signs and sends a transaction with this message.
+    ///
+    /// Errors: those of [`Sending::send`], and the address of the node is invalid.
+    pub fn send(&self, home: &Home, message: Msg) -> Result<(), Failure> {
+        self.sending.send(home, &self.sending.client(home)?, &self.from, &[message])
     }
 }
 

@@ -1,10 +1,8 @@
-//! Arguments that commands about reverts and about other proposals share: who signs, and what a validator votes.
+//! Arguments that commands about reverts and about other proposals share: what a proposal says, and what a validator votes.
 
 use clap::Args;
 use node::exit::Failure;
-use types::{Choice, Msg, ProposalKind, Propose, Wire};
-
-use super::{home::Home, keyring::KeyName, tx::Sending};
+use types::{Choice, ProposalKind, Propose, Wire};
 
 /// What a validator votes.
 #[derive(Debug, Args)]
@@ -32,16 +30,6 @@ pub struct Explained {
     uri: String,
 }
 
-/// Who signs, and how the transaction is sent.
-#[derive(Debug, Args)]
-pub struct Signing {
-    /// Name of the key that signs and pays
-    #[arg(long, value_name = "NAME")]
-    from: KeyName,
-    #[command(flatten)]
-    sending: Sending,
-}
-
 impl Ballot {
     /// Returns the choice that the flags make.
     pub fn choice(&self) -> Choice {
@@ -61,14 +49,5 @@ impl Explained {
     /// Returns an explanation without text.
     pub fn nothing() -> Self {
         Self { reason: String::new(), uri: String::new() }
-    }
-}
-
-impl Signing {
-    /// Signs and sends a transaction with this message.
-    ///
-    /// Errors: the key is unknown, the node does not respond or refuses, or the transaction fails or is not committed in time.
-    pub fn send(&self, home: &Home, message: Msg) -> Result<(), Failure> {
-        self.sending.send(home, &self.sending.client(home)?, &self.from, &[message])
     }
 }

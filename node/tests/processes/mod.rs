@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod evidence;
+
 use std::{
     fs,
     io::{BufRead, BufReader},
