@@ -153,8 +153,8 @@ pub fn config() -> replica::Config {
         block_interval_min: second,
         gossip_interval: second,
         sync_timeout: second,
-        halt: replica::HaltAt::default(),
         upgrades: app::UPGRADES,
+        ..replica::Config::default()
     }
 }
 
