@@ -19,7 +19,7 @@ use crate::{
         small::{prove_in, root_of},
         stored::{ChangedNodes, StoredNode},
     },
-    upgrade::Upgrades,
+    upgrade::{UpgradeStop, Upgrades},
     view::{Before, View},
 };
 
@@ -149,6 +149,15 @@ impl App {
         self
     }
 
+    /// Checks whether this program may execute the next height; `reader` is the committed state. Cost: two reads.
+    ///
+    /// Errors: [`UpgradeStop`], why it may not.
+    pub fn check_program<R: Reader + ?Sized>(&self, reader: &R) -> Result<(), UpgradeStop> {
+        #[cfg(feature = "mutations")]
+        let _broken = self.mutation.map(crate::BrokenRule::new);
+        self.upgrades.check(reader, self.height.next())
+    }
+
     /// Breaks a rule in all blocks from now on, to prove that a checker notices it.
     #[cfg(feature = "mutations")]
     pub fn set_mutation(&mut self, mutation: crate::Mutation) {
@@ -179,7 +188,7 @@ impl App {
     /// not decided leaves no trace.
     ///
     /// Panics if `context.height` is not the next height, because the caller mixed up blocks, or if an upgrade is due that
-    /// this program does not have: [`Upgrades::check`] says so after the block before.
+    /// this program does not have: [`App::check_program`] says so after the block before.
     pub fn execute<'t, R: History + ?Sized>(
         &self,
         history: &R,

@@ -182,6 +182,8 @@ types::mutations! {
     KeepVersion,
     /// Lets reverts go back before an upgrade.
     NoBarrier,
+    /// Executes heights with a program that lacks the upgrade for them, or has one too early.
+    AnyProgram,
 
     // Validators freeze namespaces.
     /// Lets one validator freeze a namespace.

@@ -85,13 +85,19 @@ fn txs_of(net: &mut Net, steps: &[Step]) -> Vec<VerifiedTx> {
     txs
 }
 
-/// Returns the rows that acts change: parameters, amounts of stake without rewards, and the plan of an upgrade.
-fn of_acts(rows: &Rows) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let rows = rows.iter().filter(|(row, _)| row.starts_with(area::NEVER_REVERTED));
+/// Returns the rows that acts change: parameters, amounts of stake, and the plan of an upgrade; without rewards, and without
+/// what each block issues, and gives to the community, if a parameter says so.
+fn of_acts(state: &Rows) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let rows = state.iter().filter(|(row, _)| row.starts_with(area::NEVER_REVERTED));
     let parts = rows.filter_map(|(_, row)| split_row(row)).filter(|(key, _)| b"pSYst".contains(&key[0]));
     let mut parts: BTreeMap<_, _> = parts.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
     let pools: pb::StakePools = prost::Message::decode(&parts[key::STAKE_POOLS][..]).unwrap();
-    let without = pb::StakePools { rewards: 0, ..pools };
+    let staking = View::of_state(state).params().staking;
+    let community = if staking.community_bps == 0 { pools.community } else { 0 };
+    let without = pb::StakePools { rewards: 0, community, ..pools };
+    if staking.issuance_bps_per_year > 0 {
+        parts.remove(key::SUPPLY);
+    }
     parts.insert(key::STAKE_POOLS.to_vec(), prost::Message::encode_to_vec(&without));
     parts
 }

@@ -133,4 +133,6 @@ pub enum Mutation {
     KeepVerdicts,
     /// Never forgets votes of past rounds (I6).
     KeepRounds,
+    /// Keeps the timeouts of the first height.
+    KeepTimeouts,
 }

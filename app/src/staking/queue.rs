@@ -93,7 +93,7 @@ pub(super) fn close<R: Reader + ?Sized>(view: &mut View<'_, R>, at: &At<'_>) {
 /// Removes the items that are due at the time of a block, at most `items_max`, and returns each with the number of its batch.
 pub(super) fn take_due<R: Reader + ?Sized>(view: &mut View<'_, R>, now: Time, items_max: usize) -> Vec<(u64, Item)> {
     let before = queue(view);
-    let (mut queue, mut due) = (before.clone(), Vec::new());
+    let (mut queue, mut due) = (before, Vec::new());
     while queue.first < queue.next && due.len() < items_max {
         let (number, row) = (queue.first, key::stake_batch(queue.first));
         let Some(batch) = view.message::<pb::StakeBatch>(&row) else {

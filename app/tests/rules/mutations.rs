@@ -99,6 +99,7 @@ types::detections! {
     KeepPlan: decisions::an_upgrade_migrates_the_state_before_the_first_transaction "no plan is left";
     KeepVersion: decisions::an_upgrade_migrates_the_state_before_the_first_transaction "version_app=2";
     NoBarrier: decisions::no_revert_goes_back_before_an_upgrade "E_CROSSES_BARRIER";
+    AnyProgram: decisions::a_program_executes_only_the_heights_whose_rules_it_has "Early";
 
     OneFreezes: proposals::more_than_a_third_freezes_until_the_proposal_ends_or_the_time_is_over "10 of 40";
     ThirdFreezes: proposals::exactly_a_third_neither_freezes_nor_rejects "10 of 30 demand a freeze";

@@ -38,6 +38,10 @@ impl Engine {
             votes,
             reports,
         });
+        #[cfg(any(test, feature = "mutations"))]
+        let is_first = self.height == Height::GENESIS || !self.mutated(Mutation::KeepTimeouts);
+        #[cfg(any(test, feature = "mutations"))]
+        let timeouts = if is_first { timeouts } else { self.timeouts };
         self.height = height;
         (self.timeouts, self.synchrony) = (timeouts, synchrony);
         (self.locked, self.valid, self.valid_polka) = (None, None, None);

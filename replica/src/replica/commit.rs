@@ -94,7 +94,7 @@ impl<K: Kv> Replica<K> {
         let reader = self.store.reader()?;
         pool.update(&reader, header, &ids, &outcome.writes, self.now);
         let deadline = app::earliest_deadline(&reader);
-        self.upgrade_stop = self.config.upgrades.check(&reader, height.next()).err();
+        self.upgrade_stop = self.app.read().check_program(&reader).err();
         reader.check()?;
         drop(reader);
         let validators = self.chain.validators.as_ref().clone();

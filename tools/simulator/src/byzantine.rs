@@ -73,7 +73,7 @@ impl Twister {
                 self.make_twins(liar, random, &said);
                 said.into_iter().flat_map(|said| self.split(liar, random, said)).collect()
             }
-            Behaviour::Twin => said,
+            Behaviour::Twin | Behaviour::Traitor => said,
             Behaviour::Garbage => self.add_garbage(liar, random, said),
             Behaviour::Claimant | Behaviour::Unsigned => self.speak(liar, random),
         }

@@ -5,7 +5,7 @@
 //! | agreement | all correct nodes decide the same block at a height, with the same app hash and results |
 //! | validity | a decided block follows its predecessor, is valid, and more than 2/3 of the power signed it |
 //! | once | no signed body is executed twice |
-//! | supply | balances, collected fees, the deposits of open proposals and stake add up to the initial supply without what was burned |
+//! | supply | balances, collected fees, the deposits of open proposals, stake, rewards and the community pool add up to the supply |
 //! | time | no decided block is from the future |
 //! | I1 | a correct validator signs one value per (height, round, type), permanently and across crashes |
 //! | I2 | a signed message is in the durable hard state before it is sent, or that state is at a later height (*) |
@@ -26,11 +26,11 @@ use std::{
 };
 
 use app::{Answer, View};
+use consensus::Timeout;
 use replica::Committed;
 use storage::{Kv, MemKv, Store};
 use types::{
-    Address, BlockId, ChainId, Hash, Height, PeerMessage, Reader, Round, SignedVote, Time, Transaction, VoteType, Wire,
-    blake3,
+    Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
 };
 
 use crate::{
@@ -57,7 +57,6 @@ pub type Place = (usize, Height, Round, u8);
 pub struct Checker {
     chain_id: ChainId,
     accounts: Vec<Address>,
-    supply: u64,
     precision: Duration,
     /// What the chain says about namespaces and reverts.
     ledger: Ledger,
@@ -70,8 +69,6 @@ pub struct Checker {
     said: BTreeMap<Place, Hash>,
     /// Hashes of the messages that were found in a durable hard state.
     durable: BTreeSet<(usize, Hash)>,
-    /// Operators of the validators of genesis.
-    operators: Vec<Address>,
     /// Validators that prevoted a block, including Byzantine ones.
     prevoted: BTreeMap<(Height, Round, BlockId), BTreeSet<Address>>,
     /// POL rounds with which a block was proposed.
@@ -85,15 +82,12 @@ impl Checker {
     pub fn new(
         chain_id: ChainId,
         accounts: Vec<Address>,
-        supply: u64,
-        operators: Vec<Address>,
         precision: Duration,
         (ledger, evidence): (Ledger, EvidenceRecord),
     ) -> Self {
         Self {
             chain_id,
             accounts,
-            supply,
             precision,
             ledger,
             evidence,
@@ -102,7 +96,6 @@ impl Checker {
             tips: BTreeMap::new(),
             said: BTreeMap::new(),
             durable: BTreeSet::new(),
-            operators,
             prevoted: BTreeMap::new(),
             proposed: BTreeMap::new(),
             precommitted: BTreeMap::new(),
@@ -122,6 +115,12 @@ impl Checker {
     /// Returns the places of all messages that correct nodes signed.
     pub fn signed(&self) -> impl Iterator<Item = &Place> {
         self.said.keys()
+    }
+
+    /// Returns true if a correct node signed a message above a height.
+    pub fn has_signed_above(&self, node: usize, height: Height) -> bool {
+        let first = (node, height.next(), Round::ZERO, 0);
+        self.said.range(first..).next().is_some_and(|(place, _)| place.0 == node)
     }
 
     /// Records the start of a process with its tip.
@@ -184,6 +183,13 @@ impl Checker {
         self.ledger.on_committed(node, committed, counts)
     }
 
+    /// Checks that an engine waits as long as the parameters of its height say.
+    ///
+    /// Errors: [`Broken`] if it does not.
+    pub fn on_wait(&self, node: &Node, timeout: &Timeout, after: Duration) -> Result<(), Broken> {
+        self.ledger.check_wait(node.index, timeout, after)
+    }
+
     /// Checks the store of a node that does not run: each kept height reads as it was committed.
     ///
     /// Errors: [`Broken`] if one does not.
@@ -240,14 +246,8 @@ impl Checker {
         else {
             return Err(Broken(format!("supply: n{} does not know it", node.index)));
         };
-        let burned: u64 = self.operators.iter().map(|operator| burned(&mut view, operator)).sum();
         let sum = balances + fee_pool + deposits + stake.sum();
-        ensure!(
-            (sum, supply) == (self.supply - burned, self.supply - burned),
-            "supply: the accounts of n{} hold {sum} of {} without {burned} that were burned, its stored supply is {supply}",
-            node.index,
-            self.supply
-        );
+        ensure!(sum == supply, "supply: the accounts and pools of n{} hold {sum}, its supply is {supply}", node.index);
         Ok(())
     }
 
@@ -318,7 +318,7 @@ impl Checker {
     /// false claim about an existing polka cannot break a lock.
     pub fn heard(&mut self, node: &Node, message: &PeerMessage) {
         match message {
-            PeerMessage::Vote(SignedVote { vote, .. }) if Some(vote.validator) == node.address() => {
+            PeerMessage::Vote(SignedVote { vote, .. }) if node.is_own(&vote.validator) => {
                 if let (VoteType::Prevote, Some(id)) = (vote.vote_type, vote.block_id) {
                     self.prevoted.entry((vote.height, vote.round, id)).or_default().insert(vote.validator);
                 }
@@ -419,24 +419,18 @@ impl Checker {
     }
 }
 
-/// Returns what slashes of a validator have burned.
-fn burned<R: Reader + ?Sized>(view: &mut View<'_, R>, operator: &Address) -> u64 {
-    let numbers = 1..=view.slashes(operator);
-    numbers.filter_map(|number| view.slash(operator, number)).map(|slash| slash.burned).sum()
-}
-
 /// Returns the place and the hash of a message that the node itself signed.
 fn own_word(node: &Node, message: &PeerMessage) -> Option<(Place, Hash)> {
     match message {
-        PeerMessage::Vote(signed) if Some(signed.vote.validator) == node.address() => {
+        PeerMessage::Vote(signed) if node.is_own(&signed.vote.validator) => {
             let (height, round, step) = signed.vote.hrs();
             Some(((node.index, height, round, step), blake3(&signed.encode())))
         }
         PeerMessage::Proposal(signed) => {
             let (height, round, step) = signed.proposal.hrs();
             let engine = node.alive.as_ref()?.replica.engine();
-            let is_own = engine.height() == height
-                && Some(engine.validators().proposer_of_round(round).address()) == node.address();
+            let is_own =
+                engine.height() == height && node.is_own(&engine.validators().proposer_of_round(round).address());
             is_own.then(|| ((node.index, height, round, step), blake3(&signed.encode())))
         }
         _ => None,

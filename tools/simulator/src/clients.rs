@@ -1,5 +1,6 @@
 //! Simulated clients that send transfers and writes to namespaces, with correct and incorrect nonces, and some invalid
-//! transactions. In worlds with reverts they also propose reverts, and the operators of validators vote on them.
+//! transactions. In worlds with reverts they also propose reverts, and the operators of validators vote on them; in worlds in
+//! which stake moves, they propose parameters and upgrades.
 
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use types::{
 };
 
 use crate::random::Random;
+
+mod decisions;
 
 /// Number of funded accounts.
 pub const ACCOUNTS: usize = 6;
@@ -90,10 +93,7 @@ impl Clients {
     /// `state` is that of a node at height `tip` whose clock shows `now`.
     pub fn petition<R: Reader>(&mut self, random: &mut Random, now: Time, tip: Height, state: &R) -> Vec<Vec<u8>> {
         let view = &mut View::of_state(state);
-        let open = match query(state, "/proposals", b"") {
-            Ok(Answer::Proposals { open, .. }) => open,
-            _ => Vec::new(),
-        };
+        let open = open_proposals(state);
         // A random open proposal, or one that does not exist yet.
         let id = if open.is_empty() || random.chance(50) { 1 + random.below(8) } else { random.pick(&open) };
         let signer = random.index(ACCOUNTS);
@@ -140,6 +140,8 @@ impl Clients {
             9..12 => (operator.clone(), StakeMsg::Delegate { validator: operator.public_key().address(), amount }),
             12 => (operator, StakeMsg::Unjail),
             13..15 if !self.joiners.is_empty() => self.join(random),
+            14 => (account, StakeMsg::WithdrawRewards { validator }),
+            15 => (operator, StakeMsg::WithdrawCommission),
             _ => {
                 return vec![
                     self.transaction(random, now, tip, |address| View::of_state(state).account(address).nonce),
@@ -198,6 +200,14 @@ impl Clients {
         let dirty_after = random.chance(100).then_some(tip);
         let kind = ProposalKind::Revert(Revert { target, scope, notice, dirty_after });
         Msg::Propose(Box::new(Propose { kind, reason: String::new(), uri: String::new() }))
+    }
+}
+
+/// Returns the numbers of the open proposals.
+fn open_proposals<R: Reader>(state: &R) -> Vec<u64> {
+    match query(state, "/proposals", b"") {
+        Ok(Answer::Proposals { open, .. }) => open,
+        _ => Vec::new(),
     }
 }
 

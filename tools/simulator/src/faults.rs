@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use storage::Fault;
+use types::Height;
 
-use crate::world::{Event, World};
+use crate::{
+    program::NAMES,
+    world::{Event, World},
+};
 
 /// A fault that ends at a later time.
 #[derive(Clone, Debug)]
@@ -35,7 +39,7 @@ impl World {
             return;
         }
         let f = self.setup.faults;
-        let kinds: [(bool, fn(&mut Self)); 10] = [
+        let kinds: [(bool, fn(&mut Self)); 12] = [
             (f.crashes, Self::fault_crash),
             (f.cluster_crashes, Self::fault_cluster_crash),
             (f.crashes_after_commit, Self::fault_after_commit),
@@ -46,6 +50,8 @@ impl World {
             (f.slow_disks, Self::fault_slow_disk),
             (f.rewinds, Self::fault_rewind),
             (f.prunes, Self::fault_prune),
+            (self.setup.stake_events.upgrades, Self::fault_early_program),
+            (self.setup.stake_events.downtime, Self::fault_outage),
         ];
         let on: Vec<fn(&mut Self)> = kinds.into_iter().filter(|(on, _)| *on).map(|(_, fault)| fault).collect();
         if !on.is_empty() {
@@ -166,6 +172,28 @@ impl World {
         self.at(Duration::ZERO, Event::Rewind { node, back });
         let after = self.fault_length();
         self.at(after, Event::Restart { node });
+    }
+
+    /// Installs the next program at a node, whether its time has come or not.
+    fn fault_early_program(&mut self) {
+        let Some(node) = self.some_node().filter(|node| self.has_signed(*node)) else { return };
+        let program = (self.nodes[node].program + 1).min(NAMES.len());
+        self.at(Duration::ZERO, Event::Install { node, program });
+    }
+
+    /// Kills a node for longer than its validator may be silent, unless another one is down.
+    fn fault_outage(&mut self) {
+        let Some(node) = self.some_node().filter(|node| self.has_signed(*node)) else { return };
+        if self.running().len() == self.nodes.len() {
+            self.kill(node);
+            let after = self.random.duration(Duration::from_secs(1), Duration::from_secs(3));
+            self.at(after, Event::Restart { node });
+        }
+    }
+
+    /// Returns true if a node has signed something. Otherwise it abstains at the first height that it meets after a restart.
+    fn has_signed(&self, node: usize) -> bool {
+        self.nodes[node].state_file.kept().height > Height::GENESIS
     }
 
     /// Deletes the heights of a node that are below the window of the chain, up to some height.

@@ -7,29 +7,34 @@
 //! | I-KV2 | the rows of a kept height never change |
 //! | I-RV1 | a revert gives a namespace the content and the root that it had at the target |
 //! | I-RV2 | a revert changes nothing else: no other namespace, and in N only epochs and the records of proposals; nonces never decrease, and closed proposals stay as they are |
-//! | I-RV3 | more than 2/3 of the power voted yes when a revert was scheduled and when it was executed, its notice was over, and its target was in the window; more than 1/3 demanded each freeze, and none of them freezes for another proposal |
+//! | I-RV3 | more than 2/3 of the power voted yes when a proposal was scheduled and when it was executed; for a revert, its notice was over, and its target was in the window; more than 1/3 demanded each freeze, and none of them freezes for another proposal |
 //! | I-RV5 | the digest that a proposal shows, and that of a preview just before the execution, are those of the changes |
 //! | I-RV6 | a revert to a height that an earlier revert took back returns to what was there |
 //! | lists | the lists of names and keys are those of the namespaces |
-//! | ST5 | a validator that evidence names is slashed and in jail for ever, a correct one never is |
+//! | ST5 | no validator that follows the protocol is slashed for a double sign |
 //! | fence | no write succeeds with another epoch, in a frozen namespace, or in the block that reverts its namespace |
 //!
 //! Votes, freezes and contents are followed here from transactions and rows; of the events, the ledger takes the numbers of proposals
 //! and the claims that it checks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use app::{
-    Account, Answer, App, Namespace, OperatorVote, Proposal, ProposalState, View,
+    Account, Answer, App, Namespace, OperatorVote, Proposal, ProposalState, SlashReason, View,
     area::{Area, NAMES, NEVER_REVERTED},
     misplaced_row, preview, query,
+    state::key,
     tree::{Tree, rows::split_row},
 };
+use consensus::Timeout;
 use replica::Committed;
 use storage::{Kv, Store};
 use types::{
-    Address, Block, BlockResults, ChainId, Choice, Event, Evidence, Hash, Header, Height, Msg, Params, Time,
-    Transaction, Wire, blake3,
+    Address, Block, BlockResults, ChainId, Choice, Event, Hash, Header, Height, Msg, Params, Time, Transaction, Wire,
+    blake3,
 };
 
 use crate::{
@@ -91,11 +96,16 @@ pub struct Ledger {
 
 impl Ledger {
     /// Creates the ledger of a chain without blocks. `correct` are the consensus addresses of the validators that follow the
-    /// protocol, `None` if double signs cost nothing.
-    pub fn new(chain_id: ChainId, params: Params, correct: Option<BTreeSet<Address>>, accounts: Vec<Address>) -> Self {
+    /// protocol, `None` if double signs cost nothing. The accounts, with all other money, have the `supply`.
+    pub fn new(
+        chain_id: ChainId,
+        params: Params,
+        correct: Option<BTreeSet<Address>>,
+        (accounts, supply): (Vec<Address>, u64),
+    ) -> Self {
         Self {
             chain_id,
-            stakes: StakeRecord::new(params.staking),
+            stakes: StakeRecord::new(supply, correct.is_none()),
             params,
             correct,
             accounts,
@@ -123,6 +133,7 @@ impl Ledger {
             let (block, results) = (store.block(height).map_err(broken)?, store.results(height).map_err(broken)?);
             self.follow(store, &block, &results, counts)?;
         }
+        self.stakes.check_program(node, height)?;
         match self.states.get(&height) {
             Some(state) => check_rows("determinism", who, height, &rows_at(store, height)?, state)?,
             None => self.follow(store, &committed.block, &committed.results, counts)?,
@@ -184,14 +195,22 @@ impl Ledger {
             let tx = Transaction::decode(bytes).expect("the checker has decoded it");
             self.follow_tx(height, &tx, &result.events, &executed, &mut changed)?;
         }
-        for event in of_kind(&results.events, "revert.scheduled") {
+        let of_topics = |what: &str| {
+            let kinds = ["revert", "proposal"].map(|topic| format!("{topic}.{what}"));
+            results.events.iter().filter(move |event| kinds.contains(&event.kind))
+        };
+        for event in of_topics("scheduled") {
             let id = number(event, "id");
             let (yes, total) = (self.yes_power(height, id), self.total(height));
             ensure!(3 * yes > 2 * total, "I-RV3: proposal {id} is scheduled with {yes} of {total}");
             self.proposals.entry(id).or_default().scheduled = Some(time);
         }
+        for id in of_kind(&results.events, "proposal.executed").map(|event| number(event, "id")) {
+            let (yes, total) = (self.yes_power(height, id), self.total(height));
+            ensure!(3 * yes > 2 * total, "I-RV3: proposal {id} is executed with {yes} of {total}");
+        }
         self.follow_freezes(height, end)?;
-        self.check_slashes(block, now)?;
+        self.check_slashes(height, now)?;
         self.check_rest(height, now, &executed, &changed)?;
         self.check_records(height, now)?;
         if block.txs.is_empty() {
@@ -199,7 +218,7 @@ impl Ledger {
         }
         now.check_namespaces(height)?;
         let rows = (&self.states[&height.prev().unwrap_or_default()].rows, &now.rows);
-        self.stakes.on_decided(&block.header, results, rows, counts)?;
+        self.stakes.on_decided(block, results, rows, counts)?;
         let misplaced = misplaced_row(&now.rows);
         ensure!(misplaced.is_none(), "lists: height {height}: {}", misplaced.unwrap_or_default());
         counts.reverts += executed.len() as u64;
@@ -207,7 +226,7 @@ impl Ledger {
         let count = |kind: &str| of_kind(&results.events, kind).count() as u64;
         counts.refused_reverts += count("revert.failed");
         counts.superseded += count("revert.superseded");
-        counts.expired += count("revert.expired");
+        counts.expired += of_topics("expired").count() as u64;
         self.executed.extend(executed);
         self.app_hashes.insert(height, results.app_hash);
         self.states.insert(height, state);
@@ -430,7 +449,9 @@ impl Ledger {
         results: &BlockResults,
     ) -> Result<(), Broken> {
         let before = &self.before(height).rows;
-        let has_slashes = now.has_slashes();
+        let (has_slashes, issues) =
+            (now.has_slashes(), View::of_state(before).params().staking.issuance_bps_per_year > 0);
+        let has = |kind: &str| of_kind(&results.events, kind).next().is_some();
         for (row, value) in now.rows.iter().filter(|(row, _)| row.starts_with(NEVER_REVERTED)) {
             let old = before.get(row);
             if old == Some(value) {
@@ -450,7 +471,10 @@ impl Ledger {
                 // The list and the records of proposals, the heights that were taken back, deposits that were lost.
                 b'g' | b'h' | b'j' | b'f' => true,
                 // Parameters that the validators decided.
-                b'p' => of_kind(&results.events, "params.changed").next().is_some(),
+                b'p' => has("params.changed") || has("upgrade.applied"),
+                // The plan of an upgrade, and the barrier.
+                b'Y' => has("upgrade.planned") || has("upgrade.applied"),
+                b'k' => has("upgrade.applied"),
                 // The log of roots.
                 b'l' | b'q' | b'u' => true,
                 // Lists of transactions that have expired.
@@ -459,7 +483,7 @@ impl Ledger {
                 b'U' => true,
                 // Stake that matures or is slashed, and the set without what left it: `stakes` checks it.
                 kind if STAKE_KINDS.contains(&kind) => true,
-                b's' | b'X' => has_slashes,
+                b's' | b'X' => has_slashes || issues,
                 // The end of a freeze takes back the demands for it, and no vote.
                 b'i' => keeps_votes(before, &now.rows, key),
                 _ => false,
@@ -471,15 +495,16 @@ impl Ledger {
             );
         }
         let gone = before.iter().filter(|(row, _)| row.starts_with(NEVER_REVERTED) && !now.rows.contains_key(*row));
-        for (key, _) in gone.filter_map(|(_, value)| split_row(value)) {
+        for (raw, _) in gone.filter_map(|(_, value)| split_row(value)) {
             // Lists of transactions that have expired, the log of roots, fees, misses, and stake.
-            let is_allowed = b"defoluqU".contains(&key[0])
-                || STAKE_KINDS.contains(&key[0])
-                || (key[0] == b'i' && keeps_votes(before, &now.rows, key));
+            let is_allowed = b"defoluqU".contains(&raw[0])
+                || STAKE_KINDS.contains(&raw[0])
+                || (raw == key::UPGRADE_PLAN && (has("upgrade.applied") || has("upgrade.cancelled")))
+                || (raw[0] == b'i' && keeps_votes(before, &now.rows, raw));
             ensure!(
                 is_allowed,
                 "I-RV2: a row is gone at height {height}: {}",
-                String::from_utf8_lossy(key).escape_debug()
+                String::from_utf8_lossy(raw).escape_debug()
             );
         }
         Ok(())
@@ -514,26 +539,28 @@ impl Ledger {
         votes.filter(|(_, choice)| **choice == Choice::Yes).map(|(operator, _)| self.power_of(height, operator)).sum()
     }
 
-    /// Checks that those whom evidence names are out for ever and lost stake, and that no correct validator did.
-    fn check_slashes(&self, block: &Block, now: &State) -> Result<(), Broken> {
-        let Some(correct) = &self.correct else { return Ok(()) };
-        let (height, mut view) = (block.header.height, View::of_state(&now.rows));
-        let named: BTreeSet<Address> =
-            block.evidence.iter().flat_map(Evidence::misbehavior).map(|named| named.validator).collect();
-        for consensus in &named {
-            let operator = view.key_owner(consensus).unwrap_or_default();
-            let is_out = view.validator(&operator).is_some_and(|validator| validator.is_tombstoned);
-            ensure!(
-                is_out && view.slashes(&operator) > 0,
-                "ST5: height {height} names {consensus}, which is not slashed"
-            );
-        }
+    /// Checks that no validator that follows the protocol is slashed for a double sign.
+    fn check_slashes(&self, height: Height, now: &State) -> Result<(), Broken> {
+        let Some(correct) = self.correct.as_ref().filter(|_| now.has_slashes()) else { return Ok(()) };
+        let mut view = View::of_state(&now.rows);
         for consensus in correct {
-            let operator = view.key_owner(consensus).unwrap_or_default();
-            let count = view.slashes(&operator);
-            ensure!(count == 0, "ST5: {consensus} is correct, and was slashed {count} times at height {height}");
+            let Some(operator) = view.key_owner(consensus) else { continue };
+            for number in 1..=view.slashes(&operator) {
+                let is_downtime = view.slash(&operator, number).is_some_and(|slash| slash.why == SlashReason::Downtime);
+                ensure!(
+                    is_downtime,
+                    "ST5: {consensus} is correct, and was slashed for a double sign at height {height}"
+                );
+            }
         }
         Ok(())
+    }
+
+    /// Checks that an engine waits as long as the parameters of its height say.
+    ///
+    /// Errors: [`Broken`] if it does not.
+    pub fn check_wait(&self, node: usize, timeout: &Timeout, after: Duration) -> Result<(), Broken> {
+        self.stakes.check_wait(node, timeout, after)
     }
 
     /// Returns the digest of the changes that lead from one height to another, as the documentation of reverts defines it.

@@ -27,6 +27,8 @@ pub enum Behaviour {
     Garbage,
     /// Follows the protocol with a key that another process has too, so that the two contradict each other.
     Twin,
+    /// Follows the protocol. Outside of it, its operator shows votes with which its key contradicts what it signed.
+    Traitor,
     /// Claims to be far ahead, or to lack everything in ever new rounds, and serves nothing. Needs no stake.
     Claimant,
     /// Sends votes, certificates and proposals of this height and the next that no validator signed. Needs no stake.

@@ -20,7 +20,9 @@
 //! nodes rewind and prune their stores. A rewind executes the blocks again or deletes them, and may be interrupted several
 //! times.
 //!
-//! In others, clients delegate and take back stake, and nodes become validators and leave the set.
+//! In an eighth, clients delegate and take back stake, and nodes become validators and leave the set. In many of these, validators also decide
+//! parameters and upgrades, operators replace keys and programs, silent validators are jailed, and a traitor shows votes with which it
+//! contradicts itself.
 //!
 //! [`checker`], [`ledger`], [`evidence`] and [`stakes`] list the checks. A scenario directs a world by hand: it crashes nodes, cuts links, restores old
 //! disks, rewinds stores, holds back messages and delivers forged ones (`tests/scenarios.rs`, `tests/backups.rs`,
@@ -60,6 +62,35 @@
 //! | `keep_leaver`: a validator without enough stake stays in the set | ST4 |
 //! | `any_set_size`: the set has more validators than it may have | ST4 |
 //! | `forgive_double_sign`: a double sign costs nothing | ST5 |
+//! | `pay_kept`: stake of a validator that keeps its power for lack of others is paid | ST6 |
+//! | `empty_set`: the set has no members | ST7 |
+//! | `jailed_signs`: a validator in jail stays in the set | ST4 |
+//! | `keep_set`: the set does not follow its maximum size | ST4 |
+//! | `round_up`: shares are worth one more | ST2 |
+//! | `keep_price`: a slash leaves the price of shares | ST2 |
+//! | `pay_again`: rewards are paid again | ST3 |
+//! | `lose_remainder`: what a division of income leaves is lost | ST3 |
+//! | `issue_uncounted`: issued money is not in the supply | supply |
+//! | `issue_by_height`: money is issued by heights | ST1 |
+//! | `burn_keeps_supply`: burned money stays in the supply | ST1, supply |
+//! | `keep_timeouts`: engines keep the timeouts of their first height | params |
+//! | `params_at_once`: parameters act in the block that changes them | params |
+//! | `keep_version`: an upgrade does not raise the version | params |
+//! | `no_barrier`: an upgrade sets no barrier | upgrade |
+//! | `keep_plan`: an upgrade stays planned | upgrade |
+//! | `any_program`: a program runs past an upgrade that it lacks | upgrade |
+//! | `old_key_signs`: a replaced key stays in the set | ST4, progress |
+//! | `forget_old_key`: a replaced key is forgotten at once | rotation |
+//! | `keep_old_key`: a replaced key is never forgotten | rotation |
+//! | `slash_again`: each double sign of a validator is slashed | ST5 |
+//! | `no_tombstone`: a double sign does not jail for ever | ST5 |
+//! | `slash_other_height`: stake that left with the block before a double sign is not slashed | ST5 |
+//! | `forget_departures`: stake that left is not slashed | ST5 |
+//! | `round_burn_up`: what is burned is rounded up | ST5 |
+//! | `downtime_by_heights`: many misses jail at once | ST5 |
+//! | `downtime_by_time`: few misses jail | ST5 |
+//! | `jail_all`: more than a third is jailed for downtime | ST5 |
+//! | `forget_next_key` (*): nodes do not hold the key that replaces theirs | progress |
 //! | `rewind_takes_more` (*): a rewind deletes a version that it should keep | determinism, I-KV2 |
 //! | `rewind_forgets_signing` (*): a rewind deletes the hard state | rewind |
 //! | `replay_differs`: a rewind executes reverts by another rule than the chain | rewind |
@@ -85,6 +116,7 @@ mod faults;
 pub mod ledger;
 pub mod network;
 pub mod node;
+pub mod program;
 pub mod random;
 pub mod rows;
 pub mod run;
@@ -96,6 +128,6 @@ pub mod world;
 pub use broken::Broken;
 pub use liar::Behaviour;
 pub use run::{Life, live};
-pub use setup::{Faults, Mutation, Setup};
+pub use setup::{Faults, Mutation, Setup, StakeEvents};
 pub use story::{Counts, Story};
 pub use world::{Backup, Cut, Parcel, RewindRun, SigningState, World};

@@ -15,16 +15,18 @@ use genesis::Genesis;
 use mempool::{Mempool, SharedPool, Source};
 use replica::{Committed, Config, Halt, Input, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
-use types::{Address, ConsensusSecretKey, Height, Moment, NodeId, SignState, Time};
+use types::{Address, ConsensusSecretKey, Height, KeyType, Moment, NodeId, SignState, Time, ValidatorSet};
 
-use crate::{byzantine::Twister, disk::SimKv, liar::Behaviour, setup::Mutation};
+use crate::{byzantine::Twister, disk::SimKv, liar::Behaviour, program::PROGRAMS, setup::Mutation};
 
 /// A machine, whether its process runs or not.
 pub struct Node {
     /// Index of the node in the world.
     pub index: usize,
-    /// Validator key, or `None` for a full node.
-    pub key: Option<ConsensusSecretKey>,
+    /// The validator keys that its operator made so far, the newest last; none for a full node. A process holds the last two.
+    keys: Vec<(ConsensusSecretKey, Address)>,
+    /// Number of the upgrades that its program has, of those in [`NAMES`](crate::program::NAMES).
+    pub program: usize,
     /// How the node violates the protocol, if it does.
     pub behaviour: Option<Behaviour>,
     /// True if its application lets double signs cost nothing.
@@ -108,6 +110,23 @@ impl SigningRecord for StateFile {
     }
 }
 
+/// Maximum number of validator keys that an operator makes for a node in the life of a world.
+pub const KEYS_MAX: usize = 4;
+
+/// Returns the validator key that the operator of a node makes first, second and so on.
+pub fn validator_key(index: usize, key_type: KeyType, number: usize) -> ConsensusSecretKey {
+    let mut bytes = [1 + index as u8; 32];
+    if number > 0 {
+        bytes[0] = 200 + number as u8;
+    }
+    ConsensusSecretKey::from_bytes(key_type, &bytes).expect("it is below the order of the curve")
+}
+
+fn with_address(key: ConsensusSecretKey) -> (ConsensusSecretKey, Address) {
+    let address = key.public_key().address();
+    (key, address)
+}
+
 /// Returns the peer id of a node.
 pub fn peer(index: usize) -> NodeId {
     NodeId([index as u8 + 1; 20])
@@ -123,7 +142,8 @@ impl Node {
     pub fn new(index: usize, key: Option<ConsensusSecretKey>, behaviour: Option<Behaviour>) -> Self {
         Self {
             index,
-            key,
+            keys: key.map(with_address).into_iter().collect(),
+            program: 0,
             behaviour,
             is_forgiving: false,
             twister: Twister::default(),
@@ -153,9 +173,51 @@ impl Node {
         self.behaviour.is_none()
     }
 
-    /// Returns the validator address of the node, if it has a key.
+    /// Returns the validator key of the node, if it has one: the oldest one that its process holds.
+    pub fn key(&self) -> Option<&ConsensusSecretKey> {
+        self.held().next()
+    }
+
+    /// Returns the validator keys that a process of the node holds: the newest, and the one before it.
+    fn held(&self) -> impl Iterator<Item = &ConsensusSecretKey> {
+        self.keys[self.keys.len().saturating_sub(2)..].iter().map(|(key, _)| key)
+    }
+
+    /// Returns the address of the first validator key of the node, if it has one.
     pub fn address(&self) -> Option<Address> {
-        self.key.as_ref().map(|key| key.public_key().address())
+        self.addresses().next()
+    }
+
+    /// Returns the addresses of all validator keys that the node has had, the newest last.
+    pub fn addresses(&self) -> impl DoubleEndedIterator<Item = Address> {
+        self.keys.iter().map(|(_, address)| *address)
+    }
+
+    /// Returns true if this is the address of a validator key of the node.
+    pub fn is_own(&self, address: &Address) -> bool {
+        self.addresses().any(|own| own == *address)
+    }
+
+    /// Returns the key that is in a validator set.
+    pub fn key_in(&self, validators: &ValidatorSet) -> Option<&ConsensusSecretKey> {
+        let is_in = |address: &Address| validators.by_address(address).is_some();
+        self.keys.iter().find(|(_, address)| is_in(address)).map(|(key, _)| key)
+    }
+
+    /// Adds the next validator key, as a file beside that of the present one. A process finds it at its start, and with
+    /// [`Node::find_keys`].
+    pub fn add_key(&mut self, key: ConsensusSecretKey) {
+        self.keys.push(with_address(key));
+    }
+
+    /// Lets the process of the node look for new validator keys, as it does when one enters the set.
+    pub fn find_keys(&mut self, mutation: Option<Mutation>) {
+        let newest = self.keys.last().map(|(key, _)| key.clone());
+        if let (Some(alive), Some(key)) = (&mut self.alive, newest)
+            && mutation != Some(Mutation::ForgetNextKey)
+        {
+            alive.replica.hold(key);
+        }
     }
 
     /// Starts a process on the disk of the machine.
@@ -164,7 +226,7 @@ impl Node {
     pub fn start(&mut self, config: &Config, genesis: &Genesis, mutation: Option<Mutation>) -> Result<(), String> {
         self.life += 1;
         // Without a coalition of more than 1/3, the mutated ones decide nothing.
-        let is_mutated = self.is_correct() || self.behaviour == Some(Behaviour::Coalition);
+        let is_mutated = matches!(self.behaviour, None | Some(Behaviour::Coalition | Behaviour::Traitor));
         let mutation = mutation.filter(|_| is_mutated);
         let kv = SimKv::open(&self.disk, mutation);
         let chain_id = genesis.chain_id();
@@ -174,8 +236,16 @@ impl Node {
         let flag = Arc::clone(&ready);
         mempool.on_ready(move || flag.store(true, Relaxed));
         let txs = SharedPool { mempool: Arc::new(mempool), verifier: Arc::default() };
-        let signer = self.key.clone().map(|key| Signer::new(key, self.state_file.kept()));
-        let config = Config { hidden_peers: self.hidden_peers.clone(), ..config.clone() };
+        let mut signer: Option<Signer> = None;
+        for key in self.held().cloned() {
+            match &mut signer {
+                None => signer = Some(Signer::new(key, self.state_file.kept())),
+                Some(_) if mutation == Some(Mutation::ForgetNextKey) => {}
+                Some(signer) => signer.hold(key),
+            }
+        }
+        let (upgrades, hidden_peers) = (PROGRAMS[self.program], self.hidden_peers.clone());
+        let config = Config { upgrades, hidden_peers, ..config.clone() };
         let (mut replica, verifier) =
             Replica::open(config, genesis, Arc::clone(&store), signer).map_err(|e| e.to_string())?;
         replica.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;

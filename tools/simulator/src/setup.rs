@@ -25,6 +25,8 @@ pub enum Mutation {
     /// A mutation of the rules of evidence.
     #[cfg(feature = "mutations")]
     Evidence(replica::EvidenceMutation),
+    /// Nodes do not hold the key that replaces theirs.
+    ForgetNextKey,
     /// The disks only claim to sync.
     LoseSyncs,
     /// The disks give all earlier versions of a row the value of the newest one (violates I-KV2).
@@ -55,6 +57,8 @@ impl Mutation {
         ("keep_verdicts", Self::Engine(consensus::Mutation::KeepVerdicts)),
         #[cfg(feature = "mutations")]
         ("keep_rounds", Self::Engine(consensus::Mutation::KeepRounds)),
+        #[cfg(feature = "mutations")]
+        ("keep_timeouts", Self::Engine(consensus::Mutation::KeepTimeouts)),
         #[cfg(feature = "mutations")]
         ("keep_blocks", Self::KeepBlocks),
         #[cfg(feature = "mutations")]
@@ -88,6 +92,62 @@ impl Mutation {
         #[cfg(feature = "mutations")]
         ("forgive_double_sign", Self::App(app::Mutation::ForgiveDoubleSign)),
         #[cfg(feature = "mutations")]
+        ("pay_kept", Self::App(app::Mutation::PayKept)),
+        #[cfg(feature = "mutations")]
+        ("keep_set", Self::App(app::Mutation::KeepSet)),
+        #[cfg(feature = "mutations")]
+        ("params_at_once", Self::App(app::Mutation::ParamsAtOnce)),
+        #[cfg(feature = "mutations")]
+        ("keep_version", Self::App(app::Mutation::KeepVersion)),
+        #[cfg(feature = "mutations")]
+        ("no_barrier", Self::App(app::Mutation::NoBarrier)),
+        #[cfg(feature = "mutations")]
+        ("keep_plan", Self::App(app::Mutation::KeepPlan)),
+        #[cfg(feature = "mutations")]
+        ("any_program", Self::App(app::Mutation::AnyProgram)),
+        #[cfg(feature = "mutations")]
+        ("old_key_signs", Self::App(app::Mutation::OldKeySigns)),
+        #[cfg(feature = "mutations")]
+        ("forget_old_key", Self::App(app::Mutation::ForgetOldKey)),
+        #[cfg(feature = "mutations")]
+        ("keep_old_key", Self::App(app::Mutation::KeepOldKey)),
+        #[cfg(feature = "mutations")]
+        ("empty_set", Self::App(app::Mutation::EmptySet)),
+        #[cfg(feature = "mutations")]
+        ("jailed_signs", Self::App(app::Mutation::JailedSigns)),
+        #[cfg(feature = "mutations")]
+        ("slash_again", Self::App(app::Mutation::SlashAgain)),
+        #[cfg(feature = "mutations")]
+        ("no_tombstone", Self::App(app::Mutation::NoTombstone)),
+        #[cfg(feature = "mutations")]
+        ("slash_other_height", Self::App(app::Mutation::SlashOtherHeight)),
+        #[cfg(feature = "mutations")]
+        ("forget_departures", Self::App(app::Mutation::ForgetDepartures)),
+        #[cfg(feature = "mutations")]
+        ("round_burn_up", Self::App(app::Mutation::RoundBurnUp)),
+        #[cfg(feature = "mutations")]
+        ("keep_price", Self::App(app::Mutation::KeepPrice)),
+        #[cfg(feature = "mutations")]
+        ("burn_keeps_supply", Self::App(app::Mutation::BurnKeepsSupply)),
+        #[cfg(feature = "mutations")]
+        ("downtime_by_heights", Self::App(app::Mutation::DowntimeByHeights)),
+        #[cfg(feature = "mutations")]
+        ("downtime_by_time", Self::App(app::Mutation::DowntimeByTime)),
+        #[cfg(feature = "mutations")]
+        ("jail_all", Self::App(app::Mutation::JailAll)),
+        #[cfg(feature = "mutations")]
+        ("round_up", Self::App(app::Mutation::RoundUp)),
+        #[cfg(feature = "mutations")]
+        ("pay_again", Self::App(app::Mutation::PayAgain)),
+        #[cfg(feature = "mutations")]
+        ("lose_remainder", Self::App(app::Mutation::LoseRemainder)),
+        #[cfg(feature = "mutations")]
+        ("round_reward_up", Self::App(app::Mutation::RoundRewardUp)),
+        #[cfg(feature = "mutations")]
+        ("issue_uncounted", Self::App(app::Mutation::IssueUncounted)),
+        #[cfg(feature = "mutations")]
+        ("issue_by_height", Self::App(app::Mutation::IssueByHeight)),
+        #[cfg(feature = "mutations")]
         ("accept_unverified_evidence", Self::Evidence(replica::EvidenceMutation::AcceptUnverified)),
         #[cfg(feature = "mutations")]
         ("accept_repeated_evidence", Self::Evidence(replica::EvidenceMutation::AcceptRepeated)),
@@ -97,6 +157,7 @@ impl Mutation {
         ("accept_named_evidence", Self::Evidence(replica::EvidenceMutation::AcceptNamed)),
         #[cfg(feature = "mutations")]
         ("withhold_evidence", Self::Evidence(replica::EvidenceMutation::Withhold)),
+        ("forget_next_key", Self::ForgetNextKey),
         ("lose_syncs", Self::LoseSyncs),
         ("rewrite_history", Self::RewriteHistory),
         ("rewind_takes_more", Self::RewindTakesMore),
@@ -161,6 +222,19 @@ impl Faults {
     }
 }
 
+/// What happens in a world in which stake moves, beside that. Whole kinds are disabled in many worlds, as with [`Faults`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StakeEvents {
+    /// Validators decide parameters and payments.
+    pub params: bool,
+    /// Validators decide upgrades, and operators replace the programs of their nodes.
+    pub upgrades: bool,
+    /// Operators replace the consensus keys of their validators.
+    pub rotations: bool,
+    /// Validators are soon jailed when they sign nothing.
+    pub downtime: bool,
+}
+
 /// The properties of a world.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -200,6 +274,8 @@ pub struct Setup {
     pub reverts: bool,
     /// True if clients mostly move stake, and nodes that are not validators have keys and become validators.
     pub stakes: bool,
+    /// What else happens in a world in which stake moves.
+    pub stake_events: StakeEvents,
     /// Maximum difference between the clocks of two nodes.
     pub skew: Duration,
     /// How far the genesis time is ahead of the clocks at the start.
@@ -256,6 +332,7 @@ impl Setup {
             tx_interval: Some(ms(50)),
             reverts: false,
             stakes: false,
+            stake_events: StakeEvents::default(),
             skew: Duration::ZERO,
             genesis_ahead: Duration::ZERO,
             parts_delay: Duration::ZERO,
@@ -391,12 +468,18 @@ impl Setup {
             own_stake_min: 10_000,
             ..self.params.staking
         };
+        self.params.proposals = ProposalParams {
+            deposit: 100,
+            voting: Duration::from_millis(1500),
+            notice_min: Duration::ZERO,
+            ..self.params.proposals
+        };
         self.with_evidence_of(5, Duration::from_secs(1))
     }
 
-    /// Draws the properties of a world in which clients move stake. All its nodes are correct: a liar could otherwise get a
-    /// third of the power. So could a validator that never signed, and it abstains at the first height that it meets after a
-    /// crash: there is none where nodes crash.
+    /// Draws the properties of a world in which clients move stake. All its nodes follow the protocol: a liar could otherwise get
+    /// a third of the power. So could a validator that never signed, and it abstains at the first height that it meets after a
+    /// restart: there is none where nodes crash, are upgraded or fail for long.
     fn draw_stakes(self, random: &mut Random) -> Self {
         let ms = Duration::from_millis;
         let mut setup = self.with_stakes();
@@ -406,11 +489,19 @@ impl Setup {
             let Faults { partitions, one_way, storms, slow_disks, .. } = setup.faults;
             setup.faults = Faults { partitions, one_way, storms, slow_disks, ..Faults::default() };
         }
-        setup.full_nodes = if setup.faults.can_crash() { 0 } else { random.within(1, 2) as usize };
+        setup.stake_events = StakeEvents {
+            params: random.chance(600),
+            upgrades: random.chance(400),
+            rotations: random.chance(500),
+            downtime: random.chance(500),
+        };
+        let StakeEvents { upgrades, downtime, .. } = setup.stake_events;
+        let restarts = setup.faults.can_crash() || upgrades || downtime;
+        setup.full_nodes = if restarts { 0 } else { random.within(1, 2) as usize };
         setup.late.clear();
         setup.behind.retain(|node, sentry| *node.max(sentry) < validators);
         setup.powers = (0..validators).map(|_| random.within(10, 30)).collect();
-        setup.params.staking.validators_max = random.within(validators as u64, validators as u64 + 1);
+        setup.draw_staking(random);
         setup.tx_interval = Some(ms(random.within(20, 60)));
         setup.heights = random.within(20, 40);
         setup.config.empty_block_interval = Some(random.pick(&[ms(50), ms(100), ms(200)]));
@@ -418,6 +509,24 @@ impl Setup {
         setup.fault_interval = setup.fault_interval.max(ms(200));
         setup.faults_for = random.duration(Duration::from_secs(5), Duration::from_secs(20));
         setup
+    }
+
+    /// Draws the parameters of stake.
+    fn draw_staking(&mut self, random: &mut Random) {
+        let (ms, validators) = (Duration::from_millis, self.powers.len() as u64);
+        if validators > 1 && random.chance(400) {
+            self.byzantine.insert(random.index(self.powers.len()), Behaviour::Traitor);
+        }
+        let staking = &mut self.params.staking;
+        staking.validators_max = random.within(validators, validators + 1);
+        staking.issuance_bps_per_year = random.pick(&[0, 10_000]);
+        staking.community_bps = random.pick(&[0, 2_000]);
+        if self.stake_events.downtime {
+            staking.slash_downtime_bps = random.pick(&[1, 333]);
+            staking.downtime_window = random.within(4, 10);
+            staking.downtime = ms(random.within(200, 1000));
+            staking.jail = ms(random.within(200, 1000));
+        }
     }
 
     /// Draws the properties of a world with reverts. They come last, so that the other worlds do not depend on them.

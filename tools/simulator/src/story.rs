@@ -63,10 +63,24 @@ pub struct Counts {
     pub unbonded: u64,
     /// Changes of the validator set.
     pub set_changes: u64,
+    /// Decisions that changed parameters.
+    pub params_changed: u64,
+    /// Consensus keys that were replaced.
+    pub rotations: u64,
+    /// Upgrades that were executed.
+    pub upgrades: u64,
+    /// Processes that stopped because of an upgrade: their program lacked it, or had it too early.
+    pub upgrade_stops: u64,
+    /// Validators that were jailed for downtime.
+    pub jailed: u64,
+    /// Slashes for double signs.
+    pub slashed: u64,
+    /// Of these, those for votes of a key that was replaced meanwhile.
+    pub slashed_by_old_keys: u64,
 }
 
 impl Counts {
-    const NAMES: [&'static str; 29] = [
+    const NAMES: [&'static str; 36] = [
         "heights",
         "decisions",
         "synced",
@@ -96,9 +110,16 @@ impl Counts {
         "stakings",
         "unbonded",
         "set_changes",
+        "params_changed",
+        "rotations",
+        "upgrades",
+        "upgrade_stops",
+        "jailed",
+        "slashed",
+        "slashed_by_old_keys",
     ];
 
-    fn values(&mut self) -> [&mut u64; 29] {
+    fn values(&mut self) -> [&mut u64; 36] {
         [
             &mut self.heights,
             &mut self.decisions,
@@ -129,6 +150,13 @@ impl Counts {
             &mut self.stakings,
             &mut self.unbonded,
             &mut self.set_changes,
+            &mut self.params_changed,
+            &mut self.rotations,
+            &mut self.upgrades,
+            &mut self.upgrade_stops,
+            &mut self.jailed,
+            &mut self.slashed,
+            &mut self.slashed_by_old_keys,
         ]
     }
 

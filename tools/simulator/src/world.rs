@@ -9,7 +9,7 @@ use std::{
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use replica::{Committed, Halt, Input, Offence, Output, Timer};
 use storage::StoreError;
-use types::{Address, BlockId, BlockRequest, ChainId, ConsensusSecretKey, Height, KeyType, PeerMessage, Power, Time};
+use types::{Address, BlockId, BlockRequest, ChainId, Height, KeyType, PeerMessage, Power, Time};
 
 use crate::{
     broken::Broken,
@@ -20,7 +20,7 @@ use crate::{
     faults::FaultEnd,
     ledger::Ledger,
     network::Network,
-    node::{Node, index_of, peer},
+    node::{KEYS_MAX, Node, index_of, peer, validator_key},
     random::Random,
     setup::Setup,
     story::{Counts, Story},
@@ -28,6 +28,7 @@ use crate::{
 
 mod operators;
 mod scenario;
+mod stakes;
 mod traffic;
 
 pub use operators::{Cut, RewindRun};
@@ -64,6 +65,7 @@ pub(crate) enum Event {
     Client,
     Fault,
     EndOfFault(FaultEnd),
+    Install { node: usize, program: usize },
     Rewind { node: usize, back: u64 },
     Prune { node: usize, slack: u64 },
 }
@@ -118,10 +120,9 @@ impl World {
         let epoch = Time::from_unix_millis(1_780_000_000_000);
         let validators = setup.powers.len();
         let operators: Vec<Address> = (0..validators).map(|index| operator_key(index).public_key().address()).collect();
-        let key = |index: usize| {
-            let key_type = if setup.ed25519.contains(&index) { KeyType::Ed25519 } else { KeyType::Secp256k1 };
-            ConsensusSecretKey::from_bytes(key_type, &[1 + index as u8; 32]).expect("a small number is a key")
-        };
+        let keys = setup.ed25519.clone();
+        let key_type = |index: usize| if keys.contains(&index) { KeyType::Ed25519 } else { KeyType::Secp256k1 };
+        let key = |index: usize| validator_key(index, key_type(index), 0);
         let count = validators + setup.full_nodes;
         let joiners = if setup.stakes { (validators..count).map(key).collect() } else { Vec::new() };
         let clients = Clients::new(chain_id.clone(), validators, joiners);
@@ -166,13 +167,16 @@ impl World {
         let stake = setup.powers.iter().take(validators).sum::<u64>() * setup.params.staking.power_unit;
         let supply = clients.addresses().len() as u64 * BALANCE + stake;
         let precision = setup.params.synchrony.precision;
-        let correct: BTreeSet<Address> =
-            nodes.iter().filter(|node| node.is_correct()).filter_map(Node::address).collect();
+        let followers = nodes.iter().filter(|node| node.is_correct() && node.address().is_some());
+        let later = followers.clone().filter(|_| setup.stake_events.rotations).flat_map(|node| {
+            let number = move |number| validator_key(node.index, key_type(node.index), number).public_key().address();
+            (1..KEYS_MAX).map(number)
+        });
+        let correct: BTreeSet<Address> = followers.filter_map(Node::address).chain(later).collect();
         let slashed = (!setup.is_forgiving).then(|| correct.clone());
-        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), slashed, clients.addresses());
+        let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), slashed, (clients.addresses(), supply));
         let evidence = EvidenceRecord::new(chain_id.clone(), setup.params.evidence, correct);
-        let checker =
-            Checker::new(chain_id.clone(), clients.addresses(), supply, operators, precision, (ledger, evidence));
+        let checker = Checker::new(chain_id.clone(), clients.addresses(), precision, (ledger, evidence));
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
@@ -228,6 +232,9 @@ impl World {
             self.restart_silent()?;
         }
         self.expect_progress(HEALED_HEIGHTS, HEALED_WITHIN)?;
+        if self.setup.stakes {
+            self.expect_justice()?;
+        }
         self.counts.lost = self.network.lost;
         self.checker.compare(&self.nodes)
     }
@@ -293,12 +300,13 @@ impl World {
             Event::PeerDown { node, life, peer } => self.peer_down(node, life, peer),
             Event::Arrive { node } => {
                 self.counts.late += 1;
-                let is_stranger = self.nodes[node].key.is_none() && !self.nodes[node].is_correct();
+                let is_stranger = self.nodes[node].key().is_none() && !self.nodes[node].is_correct();
                 self.counts.strangers += u64::from(is_stranger);
                 self.tell(node, || "arrives".to_owned());
                 self.restart(node);
             }
             Event::Restart { node } => self.restart(node),
+            Event::Install { node, program } => self.install(node, program),
             Event::Dial => {
                 self.dial();
                 self.at(DIAL_INTERVAL, Event::Dial);
@@ -398,11 +406,21 @@ impl World {
             });
             self.checker.on_said(&self.nodes[node], messages)?;
             for output in &outputs {
-                if let Output::Committed(committed) = output {
-                    let now = self.epoch.saturating_add(self.now);
-                    self.checker.on_committed(&self.nodes[node], committed, now, &mut self.counts)?;
+                match output {
+                    Output::Committed(committed) => {
+                        let now = self.epoch.saturating_add(self.now);
+                        self.checker.on_committed(&self.nodes[node], committed, now, &mut self.counts)?;
+                    }
+                    Output::StartTimer { timer: Timer::Consensus(timeout), after } => {
+                        self.checker.on_wait(&self.nodes[node], timeout, *after)?;
+                    }
+                    _ => {}
                 }
             }
+        }
+        if outputs.iter().any(brings_keys) {
+            let mutation = self.mutation_of(node);
+            self.nodes[node].find_keys(mutation);
         }
         self.at(took, Event::Release { node, life, outputs });
         Ok(())
@@ -477,6 +495,9 @@ impl World {
 
     fn halted(&mut self, node: usize, why: &Halt) -> Result<(), Broken> {
         self.tell(node, || format!("halts: {why}"));
+        if let Halt::Upgrade(stop) = why {
+            return self.stopped_by_upgrade(node, stop);
+        }
         self.nodes[node].halted = Some(why.clone());
         let disk_failed = matches!(why, Halt::Store(error) if matches!(**error, StoreError::Io { .. }));
         if self.nodes[node].is_correct() && !disk_failed && !self.nodes[node].is_damaged {
@@ -501,7 +522,9 @@ impl World {
             let sent = if self.setup.reverts {
                 self.clients.petition(&mut self.random, now, tip, &reader)
             } else if self.setup.stakes && self.is_troubled {
-                self.clients.stake(&mut self.random, now, tip, &reader)
+                drop(reader);
+                self.stake_clients(node);
+                return self.client_again();
             } else {
                 let nonce = |address: &Address| alive.account(address).nonce;
                 vec![self.clients.transaction(&mut self.random, now, tip, nonce)]
@@ -511,6 +534,10 @@ impl World {
                 self.submit(node, &bytes);
             }
         }
+        self.client_again();
+    }
+
+    fn client_again(&mut self) {
         if let Some(interval) = self.setup.tx_interval {
             let after = self.random.duration(interval / 4, interval * 2);
             self.at(after, Event::Client);
@@ -521,6 +548,11 @@ impl World {
     pub(crate) fn running(&self) -> BTreeSet<usize> {
         self.nodes.iter().filter(|node| node.alive.is_some()).map(|node| node.index).collect()
     }
+}
+
+/// Returns true if a block brings a validator key into the set that was not there, maybe.
+fn brings_keys(output: &Output) -> bool {
+    matches!(output, Output::Committed(committed) if !committed.results.validator_updates.is_empty())
 }
 
 pub(crate) fn short(id: &BlockId) -> String {

@@ -7,7 +7,7 @@
 //! `tests/evidence.rs`.
 #![allow(missing_docs)]
 
-use simulator::{Mutation, Setup, Story, live};
+use simulator::{Behaviour, Mutation, Setup, Story, live};
 
 /// Finds the first seed that detects the mutation, and checks that one of these checks did.
 fn caught(name: &str, seeds: u64, by: &[&str]) {
@@ -22,6 +22,11 @@ fn caught_by_reverts(name: &str, seeds: u64, by: &[&str]) {
 /// As [`caught`], in worlds in which stake moves.
 fn caught_by_stakes(name: &str, seeds: u64, by: &[&str]) {
     caught_by(name, seeds, by, |setup| setup.stakes);
+}
+
+/// Returns true if a validator shows votes with which it contradicts itself.
+fn has_traitor(setup: &Setup) -> bool {
+    setup.byzantine.values().any(|behaviour| *behaviour == Behaviour::Traitor)
 }
 
 fn caught_by(name: &str, seeds: u64, by: &[&str], is_tried: fn(&Setup) -> bool) {
@@ -151,8 +156,153 @@ fn a_set_that_is_too_large_is_detected() {
 }
 
 #[test]
+fn stake_of_a_validator_that_keeps_its_power_is_not_paid() {
+    caught_by("pay_kept", 800, &["ST6"], |setup| setup.stakes);
+}
+
+#[test]
+fn a_set_without_members_is_detected() {
+    caught_by("empty_set", 800, &["ST7", "make a set"], |setup| setup.stakes);
+}
+
+#[test]
+fn a_validator_in_jail_that_stays_is_detected() {
+    caught_by("jailed_signs", 200, &["ST4", "ST5"], |setup| setup.stakes);
+}
+
+#[test]
+fn shares_that_are_worth_too_much_are_detected() {
+    caught_by("round_up", 200, &["ST2"], |setup| setup.stakes);
+}
+
+#[test]
+fn a_price_that_stays_after_a_slash_is_detected() {
+    caught_by("keep_price", 400, &["ST2"], |setup| has_traitor(setup) || setup.stake_events.downtime);
+}
+
+#[test]
+fn rewards_that_are_paid_twice_are_detected() {
+    caught_by("pay_again", 200, &["ST3"], |setup| setup.stakes);
+}
+
+#[test]
+fn a_lost_remainder_of_rewards_is_detected() {
+    caught_by("lose_remainder", 200, &["ST3"], |setup| setup.stakes);
+}
+
+#[test]
+fn money_that_the_supply_does_not_count_is_detected() {
+    caught_by("issue_uncounted", 200, &["ST1", "supply"], |setup| setup.stakes);
+}
+
+#[test]
+fn issuance_by_heights_is_detected() {
+    caught_by("issue_by_height", 200, &["ST1"], |setup| setup.stakes);
+}
+
+#[test]
+fn a_burn_that_the_supply_does_not_know_is_detected() {
+    caught_by("burn_keeps_supply", 400, &["ST1", "supply"], has_traitor);
+}
+
+#[test]
+fn parameters_that_act_at_once_are_detected() {
+    caught_by("params_at_once", 200, &["params"], |setup| setup.stake_events.params);
+}
+
+#[test]
+fn timeouts_that_do_not_follow_the_parameters_are_detected() {
+    caught_by("keep_timeouts", 400, &["params"], |setup| setup.stake_events.params);
+}
+
+#[test]
+fn a_set_that_does_not_follow_its_maximum_size_is_detected() {
+    caught_by("keep_set", 400, &["ST4"], |setup| setup.stake_events.params);
+}
+
+#[test]
+fn an_upgrade_without_a_new_version_is_detected() {
+    caught_by("keep_version", 400, &["params"], |setup| setup.stake_events.upgrades);
+}
+
+#[test]
+fn an_upgrade_without_a_barrier_is_detected() {
+    caught_by("no_barrier", 400, &["upgrade"], |setup| setup.stake_events.upgrades);
+}
+
+#[test]
+fn an_upgrade_that_stays_planned_is_detected() {
+    caught_by("keep_plan", 400, &["upgrade"], |setup| setup.stake_events.upgrades);
+}
+
+#[test]
+fn a_program_that_runs_past_an_unknown_upgrade_is_detected() {
+    caught_by("any_program", 400, &["upgrade"], |setup| setup.stake_events.upgrades);
+}
+
+#[test]
+fn an_old_key_that_stays_in_the_set_is_detected() {
+    caught_by("old_key_signs", 400, &["ST4", "liveness"], |setup| setup.stake_events.rotations);
+}
+
+#[test]
+fn an_old_key_that_is_forgotten_at_once_is_detected() {
+    caught_by("forget_old_key", 400, &["rotation"], |setup| setup.stake_events.rotations);
+}
+
+#[test]
+fn an_old_key_that_is_never_forgotten_is_detected() {
+    caught_by("keep_old_key", 800, &["rotation"], |setup| setup.stake_events.rotations);
+}
+
+#[test]
+fn a_node_without_its_new_key_is_detected() {
+    caught_by("forget_next_key", 400, &["liveness"], |setup| setup.stake_events.rotations);
+}
+
+#[test]
+fn a_second_slash_is_detected() {
+    caught_by("slash_again", 800, &["ST5"], has_traitor);
+}
+
+#[test]
+fn a_liar_that_may_return_is_detected() {
+    caught_by("no_tombstone", 400, &["ST5"], has_traitor);
+}
+
+#[test]
+fn a_slash_of_the_stake_of_another_height_is_detected() {
+    caught_by("slash_other_height", 1600, &["ST5"], has_traitor);
+}
+
+#[test]
+fn stake_that_left_and_is_not_slashed_is_detected() {
+    caught_by("forget_departures", 800, &["ST5"], has_traitor);
+}
+
+#[test]
+fn a_burn_that_is_rounded_up_is_detected() {
+    caught_by("round_burn_up", 400, &["ST5"], |setup| setup.stake_events.downtime);
+}
+
+#[test]
+fn jail_after_a_short_silence_is_detected() {
+    caught_by("downtime_by_heights", 800, &["ST5"], |setup| setup.stake_events.downtime);
+}
+
+#[test]
+fn jail_after_few_misses_is_detected() {
+    caught_by("downtime_by_time", 800, &["ST5"], |setup| setup.stake_events.downtime);
+}
+
+#[test]
+fn jail_for_more_than_a_third_is_detected() {
+    caught_by("jail_all", 800, &["ST5"], |setup| setup.stake_events.downtime);
+}
+
+#[test]
 fn one_seed_gives_one_run() {
-    for seed in [0, 5, 87, 93, 172, 694] {
+    for seed in [0, 5, 17, 33, 87, 93, 172, 694] {
         assert_eq!(live(seed, None, Story::default()), live(seed, None, Story::default()));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use simulator::{Behaviour, Broken, Mutation, Setup, World};
+use simulator::{Behaviour, Broken, Counts, Mutation, Setup, Story, World, live};
 use support::{Checked, SOON, ms, tx};
 use types::{Address, Height, Msg, Round, Step, TxOrder};
 
@@ -441,6 +441,28 @@ fn rounds_that_fail_end_and_later_rounds_decide() -> Checked {
     c.expect_progress(5, SOON)?;
     assert!((0..4).all(|node| c.round(node) < Round(3)), "{}", c.standing());
     Ok(())
+}
+
+/// Each kind of event about stake occurs in random worlds.
+#[test]
+fn validators_decide_rotate_upgrade_and_are_slashed_in_random_worlds() {
+    let mut counts = Counts::default();
+    let all = |counts: &Counts| {
+        let Counts { params_changed, rotations, upgrades, jailed, slashed, slashed_by_old_keys, unbonded, .. } =
+            *counts;
+        [params_changed, rotations, upgrades, jailed, slashed, slashed_by_old_keys, unbonded]
+            .iter()
+            .all(|count| *count > 0)
+    };
+    for seed in (0..800).filter(|seed| Setup::of_seed(*seed).stakes) {
+        let life = live(seed, None, Story::default());
+        assert_eq!(life.broken, None, "seed {seed}");
+        counts.add(&life.counts);
+        if all(&counts) {
+            return;
+        }
+    }
+    panic!("some do not occur: {counts}");
 }
 
 /// Creates four validators, idle except for one block per second, and nodes without stake that have just joined.

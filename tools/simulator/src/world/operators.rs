@@ -139,7 +139,7 @@ impl World {
         }
     }
 
-    fn mutation_of(&self, node: usize) -> Option<Mutation> {
+    pub(super) fn mutation_of(&self, node: usize) -> Option<Mutation> {
         self.setup.mutation.filter(|_| self.nodes[node].is_correct())
     }
 

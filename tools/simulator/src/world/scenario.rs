@@ -117,7 +117,7 @@ impl World {
         let store = &self.nodes[node].alive.as_ref().expect("it runs").store;
         let validators = store.validators(self.tip(node).next()).expect("the next height's set is stored");
         let address = validators.proposer_of_round(round).address();
-        self.nodes.iter().position(|node| node.address() == Some(address)).expect("a validator of the world")
+        self.nodes.iter().position(|node| node.is_own(&address)).expect("a validator of the world")
     }
 
     /// Returns the state of all nodes, for error messages.
@@ -277,11 +277,10 @@ impl World {
 
     /// Returns true if the validator of `node` signed the block of `height`, according to the next block.
     pub fn signed(&self, node: usize, height: u64) -> bool {
-        let address = self.nodes[node].address();
         let next = (0..self.nodes.len()).find_map(|node| self.committed(node, height + 1));
         let commit = next.and_then(|next| next.block.last_commit.as_ref()).expect("the next height is decided");
         let mut votes = (0..commit.signatures.len()).filter_map(|index| commit.vote(index));
-        votes.any(|vote| Some(vote.vote.validator) == address)
+        votes.any(|vote| self.nodes[node].is_own(&vote.vote.validator))
     }
 
     /// Returns the height, round and step of each message that a correct node signed.

@@ -24,13 +24,13 @@ impl World {
         let now = self.nodes[node].clock(self.epoch, self.now);
         let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
         let conspirators = self.nodes.iter().filter(|node| node.behaviour == Some(Behaviour::Coalition));
-        let coalition: Vec<ConsensusSecretKey> = conspirators.filter_map(|node| node.key.clone()).collect();
+        let coalition: Vec<ConsensusSecretKey> = conspirators.filter_map(|node| node.key().cloned()).collect();
         let of = &self.nodes[node];
         let engine = of.alive.as_ref().expect("it just sent a message").replica.engine();
         let stranger = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key");
         let liar = Liar {
             behaviour,
-            key: of.key.as_ref().unwrap_or(&stranger),
+            key: of.key().unwrap_or(&stranger),
             coalition: &coalition,
             chain_id: &self.chain_id,
             validators: engine.validators(),
@@ -74,7 +74,7 @@ impl World {
 
     fn tell_said(&mut self, from: usize, said: &Said) {
         let line = match &*said.message {
-            PeerMessage::Vote(signed) if Some(signed.vote.validator) == self.nodes[from].address() => {
+            PeerMessage::Vote(signed) if self.nodes[from].is_own(&signed.vote.validator) => {
                 let vote = &signed.vote;
                 let what = vote.block_id.map_or_else(|| "nil".to_owned(), |id| short(&id));
                 format!("{:?}s {what} at {}/{}", vote.vote_type, vote.height, vote.round).to_lowercase()
@@ -159,7 +159,7 @@ impl World {
         let Parcel { from, to, ref message } = *parcel;
         if let PeerMessage::Evidence(evidence) = &**message
             && !self.nodes[to].is_correct()
-            && self.nodes[to].address().is_some_and(|address| evidence.names(&address))
+            && self.nodes[to].addresses().any(|address| evidence.names(&address))
         {
             return; // a liar does not stop when it is accused
         }
@@ -172,8 +172,7 @@ impl World {
 
     /// Handles the report of a node that it has evidence.
     pub(super) fn on_evidence(&mut self, node: usize, evidence: &Evidence) -> Result<(), Broken> {
-        let named =
-            (0..self.nodes.len()).filter(|who| self.nodes[*who].address().is_some_and(|one| evidence.names(&one)));
+        let named = (0..self.nodes.len()).filter(|who| self.nodes[*who].addresses().any(|one| evidence.names(&one)));
         let named: Vec<usize> = named.collect();
         if self.nodes[node].is_correct() {
             self.counts.equivocations += 1;
