@@ -107,7 +107,9 @@ impl RuleRecord {
             TimeoutKind::Propose | TimeoutKind::Rebroadcast => return Ok(()),
         };
         let expected = base + delta * timeout.round.0;
-        ensure!(after == expected, "params: n{node} waits {after:?} for {timeout:?}, not {expected:?}");
+        // In later rounds, an engine waits less for precommits if that is enough.
+        let is_shorter = timeout.kind == TimeoutKind::Precommit && timeout.round.0 > 0 && after < expected;
+        ensure!(after == expected || is_shorter, "params: n{node} waits {after:?} for {timeout:?}, not {expected:?}");
         Ok(())
     }
 }
