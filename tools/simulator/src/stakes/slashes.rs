@@ -138,7 +138,11 @@ impl SlashRecord {
         }
         for proof in named.iter().filter(|_| !self.is_forgiving) {
             let Some(operator) = self.owners.get(&proof.validator) else { continue };
-            // A validator that has ended has no stake. Evidence of slow heights can come after the unbonding time.
+            // Evidence of slow heights can come after the unbonding time: then a replaced key is forgotten, and a validator
+            // that has ended has no stake.
+            if View::of_state(decided.now).key_owner(&proof.validator).is_none() {
+                continue;
+            }
             let Some(validator) = known.get(operator).filter(|validator| !validator.is_tombstoned) else { continue };
             let is_punished = slashed.iter().any(|one| one.operator == *operator && one.height == proof.height)
                 || self.punished.iter().any(|(other, _)| other == operator);

@@ -155,9 +155,8 @@ impl World {
     ///
     /// Errors: [`Broken`] if it does not follow.
     pub(super) fn expect_justice(&mut self) -> Result<(), Broken> {
-        let furthest = self.correct().filter(|node| node.alive.is_some()).max_by_key(|node| node.tip());
-        let furthest = furthest.map(|node| node.index);
-        if let (Some(traitor), Some(to)) = (self.traitor(), furthest)
+        if let Some(traitor) = self.traitor()
+            && let Some(to) = self.furthest_peer(traitor)
             && self.is_minority(traitor, to)
             && let Some(infraction) = self.betray(traitor, to, self.tip(to))
         {
@@ -171,6 +170,12 @@ impl World {
         self.run_until("each member signs", HEALED_WITHIN, |world| {
             world.correct().all(|node| world.takes_part(node.index, tip))
         })
+    }
+
+    /// Returns the correct node with the greatest height that a node is connected with: another one would ignore it.
+    fn furthest_peer(&self, of: usize) -> Option<usize> {
+        let peers = self.correct().filter(|node| node.alive.is_some() && self.connections[of][node.index].is_some());
+        peers.max_by_key(|node| node.tip()).map(|node| node.index)
     }
 
     /// Returns true if a node has less than a third of the power, so that others propose too.
