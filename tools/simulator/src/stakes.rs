@@ -14,7 +14,7 @@
 //! | rotation | an old key leads to its operator for the unbonding time after its last height, and no longer |
 //!
 //! The parameters are those of the state at each height: validators change them. ST8 and ST9 are about what an amount gives and what
-//! work costs, not about a state: `app/tests/stake_properties.rs` and the bench of the application hold them.
+//! work costs, not about a state: `app/tests/stake_properties.rs` and `node/benches/stake.rs` hold them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -34,26 +34,15 @@ use crate::{
     rows::{Rows, attribute, number, of_kind},
     story::Counts,
 };
+use decided::Decided;
 use rules::RuleRecord;
 use slashes::SlashRecord;
 use supply::SupplyRecord;
 
+mod decided;
 mod rules;
 mod slashes;
 mod supply;
-
-/// A height that is decided for the first time.
-#[derive(Clone, Copy)]
-struct Decided<'d> {
-    block: &'d Block,
-    results: &'d BlockResults,
-    /// The state before the block.
-    before: &'d Rows,
-    /// The state after it.
-    now: &'d Rows,
-    /// The parameters of the height.
-    params: &'d Params,
-}
 
 /// Sets, parameters, unbondings and slashes of a world's chain.
 pub struct StakeRecord {

@@ -152,7 +152,7 @@ fn a_validator_that_stays_without_stake_is_detected() {
 
 #[test]
 fn a_set_that_is_too_large_is_detected() {
-    caught_by_stakes("any_set_size", 200, &["ST4"]);
+    caught_by_stakes("any_set_size", 1600, &["ST4"]);
 }
 
 #[test]
@@ -212,12 +212,12 @@ fn parameters_that_act_at_once_are_detected() {
 
 #[test]
 fn timeouts_that_do_not_follow_the_parameters_are_detected() {
-    caught_by("keep_timeouts", 400, &["params"], |setup| setup.stake_events.params);
+    caught_by("keep_timeouts", 3200, &["params"], |setup| setup.stake_events.params);
 }
 
 #[test]
 fn a_set_that_does_not_follow_its_maximum_size_is_detected() {
-    caught_by("keep_set", 400, &["ST4"], |setup| setup.stake_events.params);
+    caught_by("keep_set", 1600, &["ST4"], |setup| setup.stake_events.params);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn change(random: &mut Random, params: &Params) -> ParamChange {
         4 | 5 => ("block.max_bytes", random.within(65_536, 1 << 20)),
         6..9 => {
             let most = staking.validators_max;
-            ("staking.validators_max", random.within((most - 1).max(1), most + 1))
+            ("staking.validators_max", random.within((most - 1).max(4), most.max(4) + 1))
         }
         9..11 => ("staking.unbonding_ms", random.within(1_001, 2_500)),
         11 => ("staking.issuance_bps_per_year", random.pick(&[0, 500, 10_000])),

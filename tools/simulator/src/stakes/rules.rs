@@ -6,7 +6,7 @@ use app::{Answer, Barrier, View, query};
 use consensus::{Timeout, TimeoutKind};
 use types::{Height, ParamChange, Params, UpgradePlan};
 
-use super::Decided;
+use super::decided::Decided;
 use crate::{
     broken::{Broken, ensure},
     node::Node,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use app::{StakedValidator, View};
 use types::{Address, BPS_MAX, Deadline, Event, Evidence, Height, Misbehavior, Power, Time, ValidatorSet};
 
-use super::Decided;
+use super::decided::Decided;
 use crate::{
     broken::{Broken, ensure},
     rows::{attribute, number, of_kind},

@@ -3,7 +3,7 @@
 use app::View;
 use types::{BPS_MAX, Deadline};
 
-use super::Decided;
+use super::decided::Decided;
 use crate::{
     broken::{Broken, ensure},
     rows::{number, of_kind},
