@@ -1,6 +1,6 @@
 //! `cairn stake` creates and changes validators, and moves the stake behind them.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use client::fields;
 use files::ValidatorKey;
 use node::{config::Config, exit::Failure};
@@ -12,7 +12,7 @@ use types::{
 use super::{
     home::Home,
     keyring::{KeyName, Keyring},
-    query,
+    query, stake_advice,
     tx::Sending,
 };
 
@@ -55,15 +55,16 @@ enum Command {
         signing: Signing,
     },
     /// Take stake back; it stays locked for the unbonding time
+    #[command(group(ArgGroup::new("how much").args(["amount", "all"]).required(true)))]
     Undelegate {
         /// Operator of the validator: an address, or the name of a key
         #[arg(long, value_name = "ADDRESS|NAME")]
         of: String,
         /// Amount to take back
-        #[arg(long, value_name = "N", required_unless_present = "all", value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         amount: Option<u64>,
         /// Take back all
-        #[arg(long, conflicts_with = "amount")]
+        #[arg(long)]
         all: bool,
         #[command(flatten)]
         signing: Signing,
@@ -149,7 +150,7 @@ struct Create {
     /// Maximum rise of that share in a day
     #[arg(long, value_name = "PERCENT", value_parser = bps, default_value = "1%")]
     commission_rise: u32,
-    /// Minimum of the operator's own stake [default: the amount]
+    /// Minimum of the operator's own stake, below which the validator goes to jail [default: the chain's minimum]
     #[arg(long, value_name = "N")]
     own_min: Option<u64>,
     #[command(flatten)]
@@ -242,7 +243,9 @@ impl Stake {
                 signing.send(home, StakeMsg::Edit(Box::new(edit)))
             }
             Command::Delegate { to, amount, signing } => {
-                signing.send(home, StakeMsg::Delegate { validator: keyring.address_of(&to)?, amount })
+                let validator = keyring.address_of(&to)?;
+                stake_advice::warn_of_power(&signing.sending.client(home)?, Some(&validator), amount);
+                signing.send(home, StakeMsg::Delegate { validator, amount })
             }
             Command::Undelegate { of, amount, all: _, signing } => {
                 signing.send(home, StakeMsg::Undelegate { validator: keyring.address_of(&of)?, amount })
@@ -281,9 +284,11 @@ impl Create {
                 max_bps: self.commission_max,
                 rise_max_bps: self.commission_rise,
             },
-            own_min: self.own_min.unwrap_or(self.amount),
+            own_min: self.own_min.map_or_else(|| stake_advice::own_stake_min(&client), Ok)?,
             description: Description { moniker: self.moniker, website: self.website, details: self.details },
         };
+        stake_advice::warn_of_node(home, &config, &client, &key.address());
+        stake_advice::warn_of_power(&client, None, self.amount);
         self.signing.sending.send(home, &client, &self.signing.from, &[Msg::Stake(StakeMsg::Create(Box::new(create)))])
     }
 }
