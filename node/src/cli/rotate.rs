@@ -37,14 +37,14 @@ Run it on the machine of the validator, whose node runs, with the key of its ope
 2. sends the transaction that gives the validator this key, unless it has it;
 3. waits until the old key signs nothing more: the node switches by itself two heights later;
 4. makes the new key config/priv_validator_key.json, and the old one config/old_validator_key.json.
-Run it again if it was interrupted: it continues where it stopped. Keep the old key until the time that
-it prints: evidence against it still hits the validator until then, and the node needs the file to
-start as long as the new key has signed nothing.
+Run it again if it was interrupted: it continues where it stopped. Keep the old key until the
+time that it prints: evidence against it still hits the validator until then, and the node needs
+the file to start as long as the new key has signed nothing.
 
-If the present key is lost, for example because next_validator_key.json was deleted after step 2, put
-a copy of it back and start the node again. Without a copy, only another rotation helps, as soon as
-the chain allows one: --lost-key, in the home of the validator's node. The validator is in jail for
-downtime by then: send `cairn stake unjail` afterwards.";
+If the present key is lost, for example because next_validator_key.json was deleted after step 2,
+put a copy of it back and start the node again. Without a copy, only another rotation helps, as
+soon as the chain allows one: --lost-key, in the home of the validator's node. The validator is in
+jail for downtime by then: send `cairn stake unjail` afterwards.";
 
 /// Pause between two questions for the height of the chain.
 const PAUSE: Duration = Duration::from_millis(100);
