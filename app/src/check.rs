@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use thiserror::Error;
-use types::{Address, ChainId, Msg, Params, Reader, Transaction, TxOrder, VerifiedTx, Wire};
+use types::{Address, ChainId, Msg, Params, Reader, StakeMsg, Transaction, TxOrder, VerifiedTx, Wire};
 
 use crate::{
     error::Refusal,
@@ -92,6 +92,11 @@ pub fn check_tx<R: Reader + ?Sized>(
     let need = pending.spent + cost;
     let balance = u128::from(account.balance);
     if balance < need - deposits || (balance < need && deposits == 0) {
+        // An earlier transaction that created this validator has spent the amount: that is the reason to name.
+        let creates = |message: &Msg| matches!(message, Msg::Stake(StakeMsg::Create(_)));
+        if body.messages.iter().any(creates) && view.validator(&sender).is_some() {
+            return Err(Refusal::ValidatorExists { operator: sender });
+        }
         return Err(Refusal::InsufficientFunds { have: account.balance, need });
     }
     if balance < need {

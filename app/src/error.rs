@@ -96,7 +96,7 @@ codes! {
     KeyInUse = 141 "E_KEY_IN_USE", "a validator has this consensus key, or had it until recently", "create another consensus key";
     BadPossession = 142 "E_BAD_POSSESSION", "the consensus key did not sign for this chain and operator", "sign with the consensus key of the new validator, as docs/staking.md says";
     BadCommission = 143 "E_COMMISSION", "the commission is out of bounds, or changes too soon", "use one within the bounds that the message names, after the time that it names";
-    TooLittle = 144 "E_TOO_LITTLE", "the operator's own stake, or its minimum, is too low", "delegate more to the own validator";
+    TooLittle = 144 "E_TOO_LITTLE", "the operator's own stake, or its minimum, is too low", "use the amount that the message names or more, or delegate to the own validator first";
     BadDescription = 145 "E_DESCRIPTION", "a text about a validator has a length or a character that is not allowed", "use printable text within the bounds that the message names";
     UnknownValidator = 146 "E_UNKNOWN_VALIDATOR", "no validator has that operator", "list the validators";
     NoValue = 147 "E_NO_VALUE", "the shares of the validator are worth nothing, so no more can be bought", "choose another validator";
@@ -247,13 +247,15 @@ pub enum Refusal {
     KeyInUse { consensus: types::Address, operator: types::Address },
     #[error("E_BAD_POSSESSION: the consensus key {consensus} did not sign for operator {operator} on this chain")]
     BadPossession { consensus: types::Address, operator: types::Address },
-    #[error("E_COMMISSION: the commission would be {got} bps, {min} to {max} are allowed{}", from_time(*.next_change))]
+    #[error("E_COMMISSION: {}", commission_bounds(*.got, *.min, *.max, *.next_change))]
     BadCommission { got: u64, min: u64, max: u64, next_change: Option<Deadline> },
-    #[error("E_TOO_LITTLE: {got} is less than the minimum, {min}: delegate more to the own validator")]
+    #[error(
+        "E_TOO_LITTLE: {got} is less than {min}, the minimum of the own stake: use {min} or more, or delegate to the own validator first"
+    )]
     TooLittle { got: u64, min: u64 },
     #[error("E_DESCRIPTION: {part} has {got} bytes, {min} to {max} of printable text are allowed")]
     BadDescription { part: &'static str, got: usize, min: usize, max: usize },
-    #[error("E_UNKNOWN_VALIDATOR: {validator} operates no validator: `cairn query validators` lists them")]
+    #[error("E_UNKNOWN_VALIDATOR: {validator} operates no validator: `cairn query validators --all` lists them")]
     UnknownValidator { validator: types::Address },
     #[error("E_NO_VALUE: the shares of {validator} are worth nothing: choose another validator")]
     NoValue { validator: types::Address },
@@ -340,8 +342,14 @@ fn required(if_height: Height) -> String {
     }
 }
 
-fn from_time(next_change: Option<Deadline>) -> String {
-    next_change.map_or_else(String::new, |next| format!(", from {next} on"))
+/// Returns the bounds of a commission in percent, as flags of commands have it, and in bps, as messages have it.
+fn commission_bounds(got: u64, min: u64, max: u64, next_change: Option<Deadline>) -> String {
+    let of = |bps: u64| format!("{}.{:02} % ({bps} bps)", bps / 100, bps % 100);
+    let from = next_change.map_or_else(String::new, |next| format!(", from {next} on"));
+    if next_change.is_none() && (min..=max).contains(&got) {
+        return format!("the maximum of the commission, and its rise in a day, may be {} at most", of(max));
+    }
+    format!("the commission would be {}, {} to {} are allowed{from}", of(got), of(min), of(max))
 }
 
 fn nonce_way_out(got: u64, expected: u64) -> String {
@@ -408,6 +416,16 @@ mod tests {
             "E_NONCE: nonce is 7, expected 5: send 5 first or query the account"
         );
         assert!(Refusal::Nonce { got: 4, expected: 5 }.to_string().contains("used before"));
+        let commission = |got, max, next_change| Refusal::BadCommission { got, min: 0, max, next_change }.to_string();
+        assert_eq!(
+            commission(2105, 2000, Some(Deadline::at(Time::UNIX_EPOCH))),
+            "E_COMMISSION: the commission would be 21.05 % (2105 bps), 0.00 % (0 bps) to 20.00 % (2000 bps) are allowed, from \
+             1970-01-01T00:00:00Z on"
+        );
+        assert_eq!(
+            commission(500, 600, None),
+            "E_COMMISSION: the maximum of the commission, and its rise in a day, may be 6.00 % (600 bps) at most"
+        );
     }
 
     #[test]

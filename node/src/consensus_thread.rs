@@ -25,7 +25,7 @@ use p2p::{Bytes, Channel, Network, NodeId, RequestError};
 use replica::{Committed, Halt, Input, Output, Replica, Status, Timer};
 use rpc::Happened;
 use storage::RocksKv;
-use types::{PeerMessage, PeerRequest, Power, ValidatorUpdate, Wire};
+use types::{Event, PeerMessage, PeerRequest, Power, ValidatorUpdate, Wire};
 
 use crate::{
     board::Board,
@@ -36,8 +36,9 @@ use crate::{
     metrics::{Metrics, message_type},
     os,
     penalty::penalize,
-    progress::Progress,
+    progress::{Progress, attribute},
     signing::NewKeys,
+    stake_log::StakeLog,
     stop::Stopper,
     upgrade_info,
     verify_pool::VerifyPool,
@@ -67,6 +68,8 @@ pub struct ConsensusThread {
     pub new_keys: NewKeys,
     /// Log lines about the progress of consensus.
     pub progress: Progress,
+    /// Log lines about validators.
+    pub stake_log: StakeLog,
     /// Stops the node after its last height.
     pub stopper: Stopper,
     /// Folder for the file about the upgrade for which the node stops.
@@ -89,6 +92,7 @@ impl ConsensusThread {
             thread: self,
         };
         turns.thread.progress.on_start(&turns.status);
+        turns.thread.stake_log.on_start(turns.thread.replica.signer());
         let mut inputs = vec![Input::Start];
         loop {
             turns.turn(&mut inputs)?;
@@ -187,6 +191,7 @@ impl Turns {
         let thread = &mut self.thread;
         thread.hold_new_keys(&committed);
         let interval = thread.progress.on_committed(&committed, us);
+        thread.stake_log.on_committed(&committed, thread.replica.signer());
         thread.metrics.on_committed(&committed, interval, us);
         thread.board.publish_committed(committed);
         let _ = thread.pruner.try_send(()); // full: the pruner is awake already
@@ -214,12 +219,19 @@ impl Turns {
 }
 
 impl ConsensusThread {
-    /// Looks for the next key of this node when a key enters the validator set, which signs two heights later.
+    /// Looks for the next key of this node when a key enters the validator set, which signs two heights later, or replaces
+    /// one of this node outside of the set.
     fn hold_new_keys(&mut self, committed: &Committed) {
         let enters = |update: &ValidatorUpdate| {
             update.power > Power::ZERO && committed.validators.by_address(&update.public_key.address()).is_none()
         };
-        if self.replica.signer().is_some() && committed.results.validator_updates.iter().any(enters) {
+        let Some(signer) = self.replica.signer() else { return };
+        let replaces_ours = |event: &Event| {
+            let old = attribute(event, "old").filter(|_| event.kind == "staking.key_rotated");
+            old.and_then(|old| old.parse().ok()).is_some_and(|old| signer.is_own(&old))
+        };
+        let mut events = committed.results.txs.iter().flat_map(|tx| &tx.events);
+        if committed.results.validator_updates.iter().any(enters) || events.any(replaces_ours) {
             self.new_keys.load().for_each(|key| self.replica.hold(key));
         }
     }

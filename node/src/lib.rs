@@ -20,6 +20,7 @@
 //! | [`beginning`] | the genesis document, read when it is new to the store |
 //! | [`board`] | the state of the loop that other threads can see |
 //! | `rpc_parts` | the parts of the node as the interfaces that [`rpc`] needs |
+//! | [`progress`], [`stake_log`] | log lines about heights and proposals, and about validators |
 //! | [`metrics`], [`logging`], [`readiness`] | the state of the node that people and programs can see |
 //! | [`upgrade_info`] | the file about an upgrade that needs another program |
 //! | [`exit`] | how the process ends |
@@ -56,6 +57,7 @@ mod samples;
 mod scrub;
 pub mod signals;
 pub mod signing;
+pub mod stake_log;
 pub mod start;
 pub mod stop;
 pub mod trees;

@@ -288,7 +288,8 @@ fn what_happened(kind: &str) -> Option<&'static str> {
     })
 }
 
-fn attribute<'e>(event: &'e Event, key: &str) -> Option<&'e str> {
+/// Returns the value of an attribute of an event, if it has the attribute.
+pub(crate) fn attribute<'e>(event: &'e Event, key: &str) -> Option<&'e str> {
     event.attributes.iter().find(|attribute| attribute.key == key).map(|attribute| &*attribute.value)
 }
 

@@ -21,7 +21,7 @@
 //! |---|---|
 //! | `priv_validator_key.json` | the key of the validator |
 //! | `next_validator_key.json` | the key that will replace it, or has replaced it: both sign, each at the heights whose set has it |
-//! | `old_validator_key.json` | the key that it had before; it signs nothing, but the signing state may still be of it |
+//! | `old_validator_key.json` | the key that it had before; it signs nothing, but the signing state is of it until the new one has signed |
 //!
 //! All of them share one signing state. The next key is read at the start, and when a key enters the validator set, so that
 //! a running node needs no restart.
@@ -136,11 +136,14 @@ fn check_owner<'k>(
     }
     key.verify(sign_bytes, signature).map_err(|_| {
         Failure::config(format!(
-            "{}: signature: it was not made by the key in {}, whose address is {}: this file records what another validator's \
-             key signed. Replace it with this key's own file. If the key is new and has never signed, move the file away",
+            "{}: signature: it was not made by the key in {}, whose address is {}: this file records what another key signed. If \
+             the validator replaced its key (`cairn keys rotate`), put the file of the other key back beside {}, as \
+             old_validator_key.json or next_validator_key.json, and leave this file where it is. Otherwise replace this file with \
+             the key's own one; move it away only if the key has never signed, or if the other key is lost for ever",
             state_file.display(),
             key_file.display(),
-            key.address()
+            key.address(),
+            key_file.display()
         ))
     })
 }
@@ -348,7 +351,12 @@ mod tests {
         let check = |key: &SecretKey| check_with(key, &[]);
         let failure = check(&ours).unwrap_err();
         assert_eq!(failure.code, crate::exit::Code::Config);
-        for part in ["data/state.json: signature", "config/key.json", &ours.public_key().address().to_string()] {
+        for part in [
+            "data/state.json: signature",
+            "config/key.json",
+            "old_validator_key.json or next_validator_key.json",
+            &ours.public_key().address().to_string(),
+        ] {
             assert!(failure.sentence.contains(part), "{part}: {failure}");
         }
         check(&theirs).unwrap();

@@ -47,6 +47,7 @@ use crate::{
     scrub::{self, Scrub},
     signals::NodeSignals,
     signing,
+    stake_log::StakeLog,
     stop::{End, Stopper, end_after, end_on_panic},
     trees,
     verify_pool::{Deps, Submitter, VerifyPool},
@@ -378,6 +379,7 @@ impl Parts {
             trees: wake_trees,
             new_keys: signing::NewKeys::of(config),
             progress,
+            stake_log: StakeLog::new(self.store.clone()),
             stopper: stopper.clone(),
             data_dir: config.data_dir(),
         };

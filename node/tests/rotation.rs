@@ -179,3 +179,50 @@ fn a_rotation_goes_on_where_it_was_interrupted() {
     assert!(!output.status.success() && text.contains("E_ROTATED"), "{text}");
     node.wait_for_height(height + 6);
 }
+
+/// A node that lacks the key of its validator says so, and so does the command; another rotation replaces that key.
+#[test]
+fn a_lost_key_is_named_and_replaced_by_another_rotation() {
+    let homes = Homes::with(4, Duration::from_millis(20), |options| {
+        options.params.evidence.age_max = Duration::from_secs(1);
+        options.params.staking.unbonding = Duration::from_millis(1500);
+    });
+    let (home, mut nodes) = (homes.home(0), homes.start_all());
+    nodes[1].wait_for_height(3);
+    let old = address_of(&home, FILES[0]);
+    // The node does not run while its key changes, so it has signed nothing with the lost one.
+    assert_eq!(nodes.remove(0).terminate().0, Some(0));
+    let rpc = nodes[0].rpc.clone();
+    let rotate = ["keys", "rotate", "--from", "validator-0", "--node", &rpc];
+    succeeds(&[&rotate[..], &["--no-wait"]].concat(), &home);
+    let lost = address_of(&home, FILES[1]);
+    fs::remove_file(home.join("config").join(FILES[1])).unwrap();
+    let validator = || -> Option<Value> {
+        let text = succeeds(&["query", "validators", "--all", "--json", "--node", &rpc], &home);
+        let all: Value = serde_json::from_str(&text).unwrap();
+        all["validators"].as_array().unwrap().iter().find(|one| one["consensus_address"] == lost.as_str()).cloned()
+    };
+    eventually("the chain has the lost key", || validator().is_some());
+    let refused = |says: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_cairn")).args(rotate).arg("--home").arg(&home).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(says) && text.contains("--lost-key"), "{text}");
+    };
+    refused(&format!("replaced its consensus key {old}, which is in"));
+    let node = homes.start(0);
+    eventually("the old key is forgotten", || validator().unwrap()["old_key"].is_null());
+    refused("its key was replaced and is lost");
+    succeeds(&[&rotate[..], &["--lost-key"]].concat(), &home);
+    let new = address_of(&home, FILES[0]);
+    assert_eq!(address_of(&home, FILES[2]), old);
+    let mut height = node.height();
+    eventually("the node signs with the new key", || {
+        height += 1;
+        nodes[0].wait_for_height(height + 1);
+        has_signed(&nodes[0], &new, height)
+    });
+    let log = node.terminate().1;
+    let error = log.lines().find(|line| line.contains("a consensus key that this node does not hold")).unwrap();
+    assert!(error.contains("ERROR") && error.contains("--lost-key"), "{error}");
+    assert!(log.contains("this node holds the new one"), "{log}");
+}

@@ -79,7 +79,10 @@ fn a_validator_that_signs_twice_loses_five_percent_and_leaves_the_set_for_ever()
     says("tombstoned", "true");
     let table = succeeds(&["query", "validators", "--all"], &home, &nodes[0]);
     let line = table.lines().find(|line| line.contains("validator-3")).unwrap();
-    assert!(line.contains("for ever") && line.contains(&(power * 1_000_000 - burned).to_string()), "{table}");
+    assert!(
+        line.ends_with("double_sign  for ever") && line.contains(&(power * 1_000_000 - burned).to_string()),
+        "{table}"
+    );
     let refused = Command::new(env!("CARGO_BIN_EXE_cairn"))
         .args(["stake", "unjail", "--from", "validator-3", "--node", &nodes[0].rpc, "--home"])
         .arg(homes.home(0))
@@ -124,7 +127,11 @@ fn a_validator_that_is_away_goes_to_jail_and_comes_back() {
     let mut back = homes.start(3);
     back.wait_for_height(nodes[0].height());
     let uptime = succeeds(&["query", "uptime", "validator-3"], &home, &back);
-    assert!(uptime.contains("0 of 20") && uptime.contains("it signs"), "{uptime}");
+    assert!(uptime.contains("in the set          no: jailed for downtime, until "), "{uptime}");
+    assert!(uptime.contains("0 of 20") && !uptime.contains("it signs"), "{uptime}");
+    let table = succeeds(&["query", "validators", "--all"], &home, &back);
+    let line = table.lines().find(|line| line.contains("validator-3")).unwrap();
+    assert!(line.contains(" downtime ") && line.ends_with("any time"), "{table}");
     succeeds(&["stake", "unjail", "--from", "validator-3"], &home, &back);
     let mut height = back.height();
     eventually("it signs again", || {
@@ -134,4 +141,15 @@ fn a_validator_that_is_away_goes_to_jail_and_comes_back() {
     });
     let table = succeeds(&["query", "validators", "--all"], &home, &nodes[0]);
     assert!(table.lines().next().unwrap().contains("missed") && table.contains(" of 20"), "{table}");
+
+    // Both logs say it; that of the validator itself as an error, with what to do.
+    let line_of = |log: &str, part: &str| log.lines().find(|line| line.contains(part)).expect(part).to_owned();
+    let log = back.terminate().1;
+    let jailed = line_of(&log, "this node's validator went to jail: ");
+    assert!(jailed.contains("ERROR") && jailed.contains("why=downtime until=20"), "{jailed}");
+    assert!(line_of(&log, "this node's validator and its delegators lost stake").contains("ERROR"));
+    line_of(&log, "this node's validator left jail");
+    let log = nodes.remove(0).terminate().1;
+    assert!(line_of(&log, "a validator went to jail, and leaves the set").contains(&operator));
+    line_of(&log, "a validator left jail");
 }

@@ -32,6 +32,15 @@ fn succeeds(args: &[&str], home: &Path) -> String {
     text
 }
 
+/// Runs a command that must fail; returns its standard output and its standard error.
+#[track_caller]
+fn fails(args: &[&str], home: &Path) -> (String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_cairn")).args(args).arg("--home").arg(home).output().unwrap();
+    let [said, error] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(!output.status.success(), "{args:?}: {said}{error}");
+    (said, error)
+}
+
 /// Returns the height of the block whose transaction has an event, which is searched by this query.
 fn height_of(node: &Validator, query: &str) -> u64 {
     let found = node.call(&format!("tx_search?query=\"{query}\"").replace('"', "%22").replace(' ', "%20"));
@@ -60,7 +69,17 @@ fn a_fifth_node_joins_by_a_transaction_and_a_validator_leaves_by_one() {
     succeeds(&pay, &homes.home(0));
     fifth.wait_for_height(nodes[0].height());
     let create = ["stake", "create", "--from", "eve", "--amount", "7500000", "--moniker", "eve", "--node", &fifth.rpc];
-    succeeds(&create, &home);
+    let said = succeeds(&create, &home);
+    assert!(!said.contains("does not run") && !said.contains("1/3"), "{said}");
+    let all: Value =
+        serde_json::from_str(&succeeds(&["query", "validators", "--all", "--json", "--node", &fifth.rpc], &home))
+            .unwrap();
+    let created = all["validators"].as_array().unwrap().iter().find(|one| one["moniker"] == "eve").unwrap();
+    assert_eq!((&created["tokens"], &created["own_min"]), (&json!("7500000"), &json!("1000000")));
+    let (refusal, _) = fails(&[&create[..], &["--json"]].concat(), &home);
+    let refusal: Value = serde_json::from_str(&refusal).unwrap();
+    assert_eq!((&refusal["code"], &refusal["name"]), (&json!(140), &json!("E_VALIDATOR_EXISTS")));
+    assert!(refusal["message"].as_str().unwrap().starts_with("E_VALIDATOR_EXISTS: "), "{refusal}");
     let joined = height_of(&fifth, "staking.validator_created.validator EXISTS");
     nodes[0].wait_for_height(joined + 2);
     let (before, after) = (members(&nodes[0], joined + 1), members(&nodes[0], joined + 2));
@@ -96,6 +115,10 @@ fn a_fifth_node_joins_by_a_transaction_and_a_validator_leaves_by_one() {
 
     // The former validator follows the chain, a new node verifies all of it, and all nodes have the same blocks.
     let (home, flags) = homes.follower("late");
+    succeeds(&["keys", "add", "late"], &home);
+    let create = ["stake", "create", "--from", "late", "--amount", "1", "--moniker", "late", "--node", &nodes[1].rpc];
+    let (_, said) = fails(&create, &home);
+    assert!(said.contains("late does not run") && said.contains("1 is less than 1000000, the minimum"), "{said}");
     let mut late = Validator::start_with(&home, &flags);
     nodes.iter_mut().chain([&mut fifth, &mut late]).for_each(|node| node.wait_for_height(left + 8));
     let hashes: Vec<_> = nodes.iter().chain([&fifth, &late]).map(|node| node.block_hash(left + 8)).collect();
@@ -105,6 +128,11 @@ fn a_fifth_node_joins_by_a_transaction_and_a_validator_leaves_by_one() {
     assert!(table.contains("eve") && table.contains("7500000"), "{table}");
     let unbonding = succeeds(&["query", "unbonding", "validator-3", "--node", &nodes[2].rpc], &homes.home(2));
     assert!(unbonding.lines().count() > 1, "{unbonding}");
+    let delegate = ["stake", "delegate", "--from", "alice", "--to", eve.trim(), "--amount", "15000000"];
+    let said = succeeds(&[&delegate[..], &["--node", &nodes[2].rpc]].concat(), &homes.home(2));
+    assert!(said.contains("warning: the validator will have 22 of 52 of the power, which is 1/3 or more"), "{said}");
+    let (_, said) = fails(&["stake", "undelegate", "--from", "alice", "--of", eve.trim()], &homes.home(2));
+    assert!(said.contains("--amount <N>|--all"), "{said}");
 }
 
 /// Returns what the application answers about the state of a height.

@@ -245,6 +245,16 @@ fn the_store_of_another_chain_is_refused_and_left_as_it_is() {
     write(&genesis, &ours);
     let mut node = homes.start(0);
     node.wait_for_height(3);
+
+    // A reset reads what was signed from the store of the other chain.
+    assert_eq!(node.terminate().0, Some(0));
+    write(&genesis, &ours.replace("\"processes\"", "\"another-chain\""));
+    let mut reset = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    let output = reset.args(["unsafe-reset-all", "--home"]).arg(homes.home(0)).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && text.contains("kept: up to height "), "{text}");
+    assert!(text.contains("the database was of processes, the genesis document is of another-chain"), "{text}");
+    assert!(!text.contains("does not have it") && !text.contains("not read"), "{text}");
 }
 
 #[test]

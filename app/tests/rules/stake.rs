@@ -98,6 +98,10 @@ pub fn a_validator_that_cannot_be_created_changes_nothing() {
     net.ok(1, vec![create_validator(1, 5000)]);
     let says = net.fails(1, vec![create_of(types::ValidatorCreate { ..new_validator(1, 5000) })], "E_VALIDATOR_EXISTS");
     assert!(says.contains(&format!("{} operates a validator already", of(1))), "{says}");
+    // Without the amount, too, which the first one has spent.
+    let again = net.tx(1, vec![create_validator(1, 1 << 50)]);
+    let refused = app::check_tx(&net.chain.rows, &net.chain.rules(), &again, app::Pending::default());
+    assert_eq!(refused, Err(app::Refusal::ValidatorExists { operator: of(1) }));
     let mut taken = new_validator(2, 5000);
     taken.public_key = new_validator(1, 0).public_key;
     net.fails(2, vec![create_of(taken)], "E_KEY_IN_USE");
@@ -139,7 +143,12 @@ pub fn an_operator_changes_its_validator_within_its_own_bounds() {
     net.fails(1, commission(500), "E_NOT_VALIDATOR");
     net.ok(1, vec![create_validator(1, 5000)]);
     let says = net.fails(1, commission(600), "E_COMMISSION");
-    assert!(says.contains("600 bps, 100 to 800 are allowed, from 1970-01-02T00:00:02Z on"), "{says}");
+    assert!(
+        says.contains(
+            "6.00 % (600 bps), 1.00 % (100 bps) to 8.00 % (800 bps) are allowed, from 1970-01-02T00:00:02Z on"
+        ),
+        "{says}"
+    );
     net.chain.time = Time::from_unix_millis(86_402_000);
     net.fails(1, commission(801), "E_COMMISSION");
     net.fails(1, commission(99), "E_COMMISSION");

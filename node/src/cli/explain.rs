@@ -42,6 +42,11 @@ fn all() -> Vec<Entry> {
     numbered.chain(of_commands).collect()
 }
 
+/// Returns the name of a code of a transaction or a query; `None` if there is no such code.
+pub fn name_of(number: u64) -> Option<&'static str> {
+    CODES.iter().chain(mempool::CODES).find(|code| u64::from(code.number) == number).map(|code| code.name)
+}
+
 /// Explain an error code: when it occurs, and what to do
 #[derive(Debug, Args)]
 pub struct Explain {

@@ -67,6 +67,7 @@ impl Export {
     fn document<K: Kv>(self, store: &Store<K>) -> Result<Genesis, Failure> {
         let tip = store.tip().ok_or_else(|| Failure::refused("the database holds no chain yet"))?;
         let height = self.height.unwrap_or(tip.height);
+        must_be_kept(store, height, tip)?;
         let reader = store.reader_at(height)?;
         let exported = app::export(&reader);
         reader.check()?;
@@ -109,16 +110,27 @@ impl Export {
     }
 }
 
+/// Checks that the state of a height is kept, and the block with its time.
+///
+/// Errors: it is not; the failure has the heights that are.
+fn must_be_kept<K: Kv>(store: &Store<K>, height: Height, tip: Tip) -> Result<(), Failure> {
+    let (earliest, next) = (store.earliest(), height.next());
+    let is_first_state = next >= earliest && store.genesis().is_some_and(|genesis| genesis.initial_height == next);
+    if height == tip.height || (earliest..=tip.height).contains(&height) || is_first_state {
+        return Ok(());
+    }
+    Err(Failure::refused(format!(
+        "--height: the state of height {height} is not kept: use a height from {earliest} to {}",
+        tip.height
+    )))
+}
+
 /// Returns the time of the block at a height; of the state before the first block, the genesis time.
 fn time_of<K: Kv>(store: &Store<K>, height: Height, tip: Tip) -> Result<Time, Failure> {
     let genesis = store.genesis().filter(|genesis| genesis.initial_height == height.next());
     match genesis {
         Some(genesis) => Ok(genesis.time),
         None if height == tip.height => Ok(tip.time),
-        None if height < store.earliest() => Err(Failure::refused(format!(
-            "the block of height {height} is not kept, so its time is unknown: use {} or a later height",
-            store.earliest()
-        ))),
         None => Ok(store.header(height)?.time),
     }
 }

@@ -14,7 +14,7 @@ use node::{
 };
 use replica::HaltAt;
 use serde_json::json;
-use storage::{RocksKv, Store, StoreError};
+use storage::{RocksKv, Store};
 use types::{ChainId, Height, KeyType, SignState, Time};
 
 use super::{home::Home, output, prepare, show::Facts};
@@ -355,15 +355,19 @@ impl Reset {
         // The signing record must be on disk before the store, which may hold a newer one, is removed.
         if self.forget_what_was_signed {
             signing_state::save(&SignState::default(), &state_file, Existing::Replace)?;
-        } else if store.exists()
-            && let Err(failure) = keep_what_was_signed(&config)
-        {
-            // The file was durable before any signed message left this node, so it suffices without the database if it
-            // records a signature.
-            if !state_file.exists() || signing_state::load(&state_file)?.height == Height::GENESIS {
-                return Err(failure);
+        } else if store.exists() {
+            match keep_what_was_signed(&config) {
+                Ok(chain) => add_change_of_chain(&config, chain.as_ref(), &mut facts),
+                Err(failure) => {
+                    // The file was durable before any signed message left this node, so it suffices without the database if
+                    // it records a signature.
+                    if !state_file.exists() || signing_state::load(&state_file)?.height == Height::GENESIS {
+                        return Err(only_in_database(&failure, &state_file));
+                    }
+                    let file = state_file.display();
+                    facts.add("not read", format_args!("{failure}. {file} has the record of what was signed"));
+                }
             }
-            facts.add("not read", failure);
         }
         remove(&store, |store| fs::remove_dir_all(store))?;
         if !self.keep_addr_book {
@@ -388,35 +392,54 @@ fn remove(path: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> Result<(), F
     }
 }
 
-/// Copies the signing record of the database to the state file that accompanies the key.
-///
-/// Errors: the genesis document, the database or the state file cannot be read, or the state file cannot be written.
-/// Without the database, what the key has signed last may be unknown.
-fn keep_what_was_signed(config: &config::Config) -> Result<(), Failure> {
-    let unknown = |error: StoreError| {
-        Failure::new(
-            exit::Code::Disk,
-            format!(
-                "{error}. The record of what the validator's key has signed is in this database, and {} does not have it. If \
-                 the database cannot be repaired, --forget-what-was-signed deletes it nevertheless; then never use this key \
-                 again on a chain for which it has signed, or start with --signed-up-to",
-                config.priv_validator_state_file().display()
+/// Returns the failure of a reset that would delete the only record of what the key has signed.
+fn only_in_database(unreadable: &Failure, state_file: &Path) -> Failure {
+    Failure::new(
+        exit::Code::Disk,
+        format!(
+            "{unreadable}. The record of what the validator's key has signed is in this database, and {} does not have it. If \
+             the database cannot be repaired, --forget-what-was-signed deletes it nevertheless; then never use this key \
+             again on a chain for which it has signed, or start with --signed-up-to",
+            state_file.display()
+        ),
+    )
+}
+
+/// Adds what a kept record means if the genesis document is now that of another chain than that of the database.
+fn add_change_of_chain(config: &config::Config, chain: Option<&ChainId>, facts: &mut Facts) {
+    if let (Some(old), Ok(genesis)) = (chain, load_genesis(&config.genesis_file()))
+        && old != genesis.chain_id()
+    {
+        let new = genesis.chain_id();
+        facts.add(
+            "other chain",
+            format_args!(
+                "the database was of {old}, the genesis document is of {new}: on a chain that starts now, the validator signs \
+                 nothing up to the height below, unless --forget-what-was-signed is given"
             ),
-        )
-    };
-    let genesis = load_genesis(&config.genesis_file())?;
-    let kv = RocksKv::open(&config.store_dir()).map_err(unknown)?;
-    let store = Store::open(kv, genesis.chain_id()).map_err(unknown)?;
+        );
+    }
+}
+
+/// Copies the signing record of the database to the state file that accompanies the key, and returns the chain of the
+/// database; `None` if it holds no chain yet.
+///
+/// Errors: the database or the state file cannot be read, or the state file cannot be written. Without the database, what
+/// the key has signed last may be unknown.
+fn keep_what_was_signed(config: &config::Config) -> Result<Option<ChainId>, Failure> {
+    let kv = RocksKv::open(&config.store_dir())?;
+    let Some(chain_id) = storage::chain_of(&kv)? else { return Ok(None) };
+    let store = Store::open(kv, &chain_id)?;
     let file = config.priv_validator_state_file();
-    if let Some(signed) = store.hard_state().map_err(unknown)? {
-        signing::save_state(&file, &signed, genesis.chain_id())?;
+    if let Some(signed) = store.hard_state()? {
+        signing::save_state(&file, &signed, &chain_id)?;
     }
     let height = store.signing_floor();
     let written = if file.exists() { signing_state::load(&file)?.height } else { Height::GENESIS };
     if height > Height::GENESIS && height >= written {
         signing::declare(&file, height)?;
     }
-    Ok(())
+    Ok(Some(chain_id))
 }
 
 /// Print the program's version

@@ -11,7 +11,7 @@
 //! | `ns.rs`, `kv.rs`, `diff.rs` | namespaces, their keys and values, and what changed |
 //! | `revert.rs`, `proposal.rs` | reverts of namespaces, and proposals to the validators |
 //! | `acts.rs`, `voting.rs` | the other proposals, and what reverts share with them |
-//! | `stake.rs`, `stakes.rs` | validators and the stake behind them, and queries of them |
+//! | `stake.rs`, `stake_advice.rs`, `stakes.rs` | validators and the stake behind them, warnings before they change, and queries of them |
 //! | `explain.rs` | the meaning of error codes |
 //! | `genesis.rs`, `export.rs` | the document with which a chain starts, checked or made from a state |
 //! | `prepare.rs` | files of a new node or a new testnet |
@@ -55,6 +55,7 @@ mod shell;
 mod show;
 mod signals;
 mod stake;
+mod stake_advice;
 mod stakes;
 mod store;
 mod testnet;

@@ -37,8 +37,14 @@ Run it on the machine of the validator, whose node runs, with the key of its ope
 2. sends the transaction that gives the validator this key, unless it has it;
 3. waits until the old key signs nothing more: the node switches by itself two heights later;
 4. makes the new key config/priv_validator_key.json, and the old one config/old_validator_key.json.
-Run it again if it was interrupted: it continues where it stopped. Delete the old key after the time
-that it prints: evidence against it still hits the validator until then.";
+Run it again if it was interrupted: it continues where it stopped. Keep the old key until the
+time that it prints: evidence against it still hits the validator until then, and the node needs
+the file to start as long as the new key has signed nothing.
+
+If the present key is lost, for example because next_validator_key.json was deleted after step 2,
+put a copy of it back and start the node again. Without a copy, only another rotation helps, as
+soon as the chain allows one: --lost-key, in the home of the validator's node. The validator is in
+jail for downtime by then: send `cairn stake unjail` afterwards.";
 
 /// Pause between two questions for the height of the chain.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -50,6 +56,10 @@ pub struct Rotate {
     /// Type of the new consensus key: secp256k1 or ed25519 [default: that of the present one]
     #[arg(long, value_name = "TYPE")]
     key_type: Option<KeyType>,
+    /// Replace a key that no file of this home has any more. Only in the home of the validator's node: another node would
+    /// get the new key
+    #[arg(long)]
+    lost_key: bool,
     #[command(flatten)]
     signing: Signing,
 }
@@ -57,6 +67,8 @@ pub struct Rotate {
 /// The consensus key of a validator on the chain.
 struct OnChain {
     address: Address,
+    /// The key before it, until evidence against that one cannot come any more.
+    old: Option<Address>,
     /// Time from which evidence against the key before it cannot come any more; `None` if that is so already.
     old_until: Option<String>,
     height: u64,
@@ -75,14 +87,15 @@ impl Rotate {
         let operator = Keyring::of(home).get(&self.signing.from)?.address();
         let client = self.signing.sending.client(home)?;
         let before = on_chain(&client, &operator)?;
+        let must_be_ours = || if self.lost_key { Ok(()) } else { before.must_be_of(&key, &operator, &file) };
         if is_absent(&next_file) {
-            must_have(&before, &key, &operator, &file)?;
+            must_be_ours()?;
             let key_type = self.key_type.unwrap_or_else(|| key.public_key().key_type());
             ValidatorKey::generate(key_type)?.save(&next_file, Existing::Refuse)?;
         }
         let next = ValidatorKey::load(&next_file)?;
         if before.address != next.address() {
-            must_have(&before, &key, &operator, &file)?;
+            must_be_ours()?;
             let message = possession_message(&client.chain()?.chain_id, &operator);
             let rotate = KeyRotate { public_key: next.public_key(), possession: next.secret.sign_message(&message) };
             self.signing.send(home, Msg::Stake(StakeMsg::RotateKey(Box::new(rotate))))?;
@@ -92,14 +105,15 @@ impl Rotate {
             }
         }
         let after = on_chain(&client, &operator)?;
-        must_have(&after, &next, &operator, &next_file)?;
+        after.must_be_of(&next, &operator, &next_file)?;
         self.wait_for(&client, after.height + 1)?;
         let old_file = config.old_validator_key_file();
         switch(&key, [&file, &next_file, &old_file])?;
         let mut facts = Facts::default();
         facts.add("new key", format!("{} in {}", next.address(), file.display()));
         facts.add("old key", format!("{} in {}", key.address(), old_file.display()));
-        facts.add("delete it after", on_chain(&client, &operator)?.old_until.unwrap_or_else(|| "now".to_owned()));
+        let until = on_chain(&client, &operator)?.old_until.map(|until| format!("{until}, and ")).unwrap_or_default();
+        facts.add("keep it until", format_args!("{until}the new key has signed"));
         facts.print();
         Ok(())
     }
@@ -125,22 +139,36 @@ fn on_chain(client: &Client, operator: &Address) -> Result<OnChain, Failure> {
     let address = address
         .parse()
         .map_err(|error| Failure::refused(format!("the node's answer has the consensus address {address}: {error}")))?;
+    let old = fields::text(&value, "/old_key/consensus_address").ok().and_then(|old| old.parse().ok());
     let old_until = fields::text(&value, "/old_key/until").ok().map(str::to_owned);
-    Ok(OnChain { address, old_until, height })
+    Ok(OnChain { address, old, old_until, height })
 }
 
-/// Checks that the validator on the chain has the key of a file.
-fn must_have(on_chain: &OnChain, key: &ValidatorKey, operator: &Address, file: &Path) -> Result<(), Failure> {
-    if on_chain.address == key.address() {
-        return Ok(());
+impl OnChain {
+    /// Checks that the validator on the chain has the key of a file.
+    ///
+    /// Errors: it has another one; the failure says what to do if the chain shows that this one was replaced.
+    fn must_be_of(&self, key: &ValidatorKey, operator: &Address, file: &Path) -> Result<(), Failure> {
+        let (now, there, file) = (self.address, key.address(), file.display());
+        if now == there {
+            return Ok(());
+        }
+        Err(Failure::refused(if self.old == Some(there) {
+            let until = self.old_until.as_deref().unwrap_or("the time that E_ROTATED names");
+            format!(
+                "the validator of {operator} replaced its consensus key {there}, which is in {file}, and has the key {now}, which \
+                 no file of this home has. Put a copy of next_validator_key.json back beside it and start the node again; \
+                 without it, the validator signs nothing and goes to jail for downtime. If there is no copy, run this command \
+                 with --lost-key after {until}, and `cairn stake unjail` then"
+            )
+        } else {
+            format!(
+                "the validator of {operator} has the consensus key {now}, and {file} has {there}: run the command in the home of \
+                 the validator's node, with the key of its operator. If this is that home, its key was replaced and is lost: \
+                 put a copy back as next_validator_key.json, or replace it with --lost-key"
+            )
+        }))
     }
-    Err(Failure::refused(format!(
-        "the validator of {operator} has the consensus key {}, and {} has {}: run the command in the home of the validator's \
-         node, with the key of its operator",
-        on_chain.address,
-        file.display(),
-        key.address()
-    )))
 }
 
 /// Makes the next key the validator's. At each moment the validator's file has one of both keys.

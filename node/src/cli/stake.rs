@@ -1,6 +1,6 @@
 //! `cairn stake` creates and changes validators, and moves the stake behind them.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use client::fields;
 use files::ValidatorKey;
 use node::{config::Config, exit::Failure};
@@ -9,7 +9,7 @@ use types::{
     possession_message,
 };
 
-use super::{home::Home, keyring::Keyring, query, tx::Signing};
+use super::{home::Home, keyring::Keyring, query, stake_advice, tx::Signing};
 
 const HELP: &str = "\
 Examples:
@@ -50,15 +50,16 @@ enum Command {
         signing: Signing,
     },
     /// Take stake back; it stays locked for the unbonding time
+    #[command(group(ArgGroup::new("how much").args(["amount", "all"]).required(true)))]
     Undelegate {
         /// Operator of the validator: an address, or the name of a key
         #[arg(long, value_name = "ADDRESS|NAME")]
         of: String,
         /// Amount to take back
-        #[arg(long, value_name = "N", required_unless_present = "all", value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         amount: Option<u64>,
         /// Take back all
-        #[arg(long, conflicts_with = "amount")]
+        #[arg(long)]
         all: bool,
         #[command(flatten)]
         signing: Signing,
@@ -134,7 +135,7 @@ struct Create {
     /// Maximum rise of that share in a day
     #[arg(long, value_name = "PERCENT", value_parser = bps, default_value = "1%")]
     commission_rise: u32,
-    /// Minimum of the operator's own stake [default: the amount]
+    /// Minimum of the operator's own stake, below which the validator goes to jail [default: the chain's minimum]
     #[arg(long, value_name = "N")]
     own_min: Option<u64>,
     #[command(flatten)]
@@ -221,7 +222,9 @@ impl Stake {
                 (StakeMsg::Edit(Box::new(edit)), signing)
             }
             Command::Delegate { to, amount, signing } => {
-                (StakeMsg::Delegate { validator: keyring.address_of(&to)?, amount }, signing)
+                let validator = keyring.address_of(&to)?;
+                stake_advice::warn_of_power(&signing.sending.client(home)?, Some(&validator), amount);
+                (StakeMsg::Delegate { validator, amount }, signing)
             }
             Command::Undelegate { of, amount, all: _, signing } => {
                 (StakeMsg::Undelegate { validator: keyring.address_of(&of)?, amount }, signing)
@@ -262,9 +265,11 @@ impl Create {
                 max_bps: self.commission_max,
                 rise_max_bps: self.commission_rise,
             },
-            own_min: self.own_min.unwrap_or(self.amount),
+            own_min: self.own_min.map_or_else(|| stake_advice::own_stake_min(&client), Ok)?,
             description: Description { moniker: self.moniker, website: self.website, details: self.details },
         };
+        stake_advice::warn_of_node(home, &config, &client, &key.address());
+        stake_advice::warn_of_power(&client, None, self.amount);
         sending.send(home, &client, from, &[Msg::Stake(StakeMsg::Create(Box::new(create)))])
     }
 }

@@ -1,14 +1,49 @@
 //! Queries of validators and stake, as tables for people or as JSON.
 
-use client::fields;
+use client::{FieldError, fields};
 use node::exit::Failure;
 use serde_json::{Value, json};
+use types::Time;
 
 use super::{
     output,
     query::{self, Asker},
     show::Facts,
 };
+
+/// Titles of the table of validators.
+const VALIDATOR_TITLES: [&str; 9] =
+    ["operator", "moniker", "status", "power", "tokens", "commission", "missed", "jailed for", "jailed until"];
+/// The end of a jail that the operator may end in the next block.
+const ANY_TIME: &str = "any time";
+/// The end of a jail that does not end.
+const FOR_EVER: &str = "for ever";
+
+/// Returns the reason for which a validator is in jail at a time, and until when; `None` if it is not in jail.
+///
+/// Errors: the answer about the validator lacks a field.
+fn jail(validator: &Value, now: Time) -> Result<Option<[String; 2]>, FieldError> {
+    if fields::at(validator, "/jailed")?.is_null() {
+        return Ok(None);
+    }
+    let until = fields::time(validator, "/jailed/until")?;
+    let until = match fields::at(validator, "/tombstoned")? == &json!(true) {
+        true => FOR_EVER.to_owned(),
+        false if until <= now => ANY_TIME.to_owned(),
+        false => until.to_string(),
+    };
+    Ok(Some([fields::text(validator, "/jailed/why")?.to_owned(), until]))
+}
+
+/// Returns why a validator is not in the set.
+fn absence(jail: Option<[String; 2]>) -> String {
+    match jail {
+        None => "no: it has less stake than the members, or than a unit of power".to_owned(),
+        Some([why, until]) if until == FOR_EVER => format!("no: jailed for {why}, for ever"),
+        Some([why, until]) if until == ANY_TIME => format!("no: jailed for {why}, until `cairn stake unjail`"),
+        Some([why, until]) => format!("no: jailed for {why}, until {until}"),
+    }
+}
 
 impl Asker {
     /// Prints all validators, those outside of the set too.
@@ -23,11 +58,11 @@ impl Asker {
         let params = query::state(&self.client, "/staking/params", &[], Some(at))?.value;
         let window = fields::number(&params, "/downtime_window")?;
         let names = self.names();
-        let titles = ["operator", "moniker", "status", "power", "tokens", "commission", "missed", "jailed until"];
-        let mut rows = vec![titles.map(str::to_owned).to_vec()];
+        let time = self.time_of(at);
+        let mut rows = vec![VALIDATOR_TITLES.map(str::to_owned).to_vec()];
         for one in &all {
             let bps = fields::number(one, "/commission_bps")?;
-            let jailed = fields::text(one, "/jailed/until").unwrap_or_default();
+            let [why, until] = jail(one, time)?.unwrap_or_default();
             rows.push(vec![
                 names.name_of(fields::text(one, "/operator")?),
                 fields::text(one, "/moniker")?.to_owned(),
@@ -36,11 +71,18 @@ impl Asker {
                 fields::number(one, "/tokens")?.to_string(),
                 format!("{}.{:02} %", bps / 100, bps % 100),
                 format!("{} of {window}", fields::number(one, "/missed")?),
-                if fields::at(one, "/tombstoned")? == &json!(true) { "for ever" } else { jailed }.to_owned(),
+                why,
+                until,
             ]);
         }
         output::table(&rows, &[3, 4, 5, 6]).iter().for_each(output::line);
         Ok(())
+    }
+
+    /// Returns the time of the block at a height. The state before the first block has no header: then it is the epoch.
+    fn time_of(&self, height: u64) -> Time {
+        let answer = self.client.call("header", json!({ "height": height.to_string() }));
+        answer.ok().and_then(|answer| fields::time(&answer, "/header/time").ok()).unwrap_or(Time::UNIX_EPOCH)
     }
 
     /// Prints what a validator and those behind it lost.
@@ -72,23 +114,33 @@ impl Asker {
     ///
     /// Errors: the account is unknown, the node does not respond or refuses.
     pub fn uptime(&self, validator: &str, height: Option<u64>) -> Result<(), Failure> {
-        let path = format!("/staking/uptime/{}", self.keyring.address_of(validator)?);
+        let operator = self.keyring.address_of(validator)?;
+        let path = format!("/staking/uptime/{operator}");
         let query::Answer { mut value, height } = query::state(&self.client, &path, &[], height)?;
         if self.json {
             value["height"] = Value::from(height.to_string());
             output::json(&value);
             return Ok(());
         }
+        let path = format!("/staking/validator/{operator}");
+        let validator = query::state(&self.client, &path, &[], Some(height))?.value;
+        let is_member = fields::number(&validator, "/power")? > 0;
         let last = fields::number(&value, "/last_missed").ok();
         // The state of a height knows who signed the height before.
-        let is_silent = last.is_some_and(|last| last + 1 >= height);
+        let is_silent = is_member && last.is_some_and(|last| last + 1 >= height);
         let time = |field: &str| Some(fields::text(&value, field).ok().filter(|_| is_silent)?.to_owned());
         let mut facts = Facts::default();
-        facts.add("in the set since height", fields::number(&value, "/since")?);
+        if is_member {
+            facts.add("in the set since height", fields::number(&value, "/since")?);
+        } else {
+            facts.add("in the set", absence(jail(&validator, self.time_of(height))?));
+        }
         let (missed, window) = (fields::number(&value, "/missed")?, fields::number(&value, "/window")?);
         facts.add("missed", format!("{missed} of {window}"));
         facts.add("last missed height", last.map_or_else(|| "none".to_owned(), |last| last.to_string()));
-        facts.add("silent since", time("/silent_since").unwrap_or_else(|| "it signs".to_owned()));
+        if is_member {
+            facts.add("silent since", time("/silent_since").unwrap_or_else(|| "it signs".to_owned()));
+        }
         if let Some(from) = time("/jailed_from") {
             facts.add("jailed if silent until", from);
         }
@@ -189,5 +241,30 @@ impl Asker {
         facts.add("power of the set", fields::number(&value, "/power")?);
         facts.add("at height", height).print();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jail_has_a_reason_and_an_end() {
+        let now = Time::from_unix_millis(86_400_000);
+        let of = |until: &str, tombstoned: bool| {
+            let why = if tombstoned { "double_sign" } else { "downtime" };
+            let validator = json!({ "jailed": { "why": why, "until": until }, "tombstoned": tombstoned });
+            let jail = jail(&validator, now).unwrap();
+            (jail.clone().unwrap()[1].clone(), absence(jail))
+        };
+        let says = |until: &str, absence: &str| (until.to_owned(), absence.to_owned());
+        let later = "1970-01-02T00:00:01Z";
+        assert_eq!(of(later, false), says(later, "no: jailed for downtime, until 1970-01-02T00:00:01Z"));
+        let passed = says("any time", "no: jailed for downtime, until `cairn stake unjail`");
+        assert_eq!(of("1970-01-02T00:00:00Z", false), passed);
+        assert_eq!(of("1970-01-01T00:00:00Z", false), passed);
+        assert_eq!(of("1970-01-01T00:00:00Z", true), says("for ever", "no: jailed for double_sign, for ever"));
+        assert_eq!(jail(&json!({ "jailed": null, "tombstoned": false }), now), Ok(None));
+        assert_eq!(absence(None), "no: it has less stake than the members, or than a unit of power");
     }
 }

@@ -13,6 +13,7 @@ use types::{Address, ChainId, Deadline, Msg, Time, Transaction, TxBody, TxId, Tx
 
 use super::{
     args::{NodeArgs, duration},
+    explain,
     home::Home,
     keyring::{KeyName, Keyring},
     output,
@@ -221,6 +222,9 @@ impl Sending {
                 Submitted::Accepted(id) => break (id, order),
                 Submitted::Refused { code, .. } if self.takes_next_nonce(code) && tries < TRIES_MAX => tries += 1,
                 Submitted::Refused { code, log } => {
+                    if self.json {
+                        output::json(&json!({ "code": code, "name": explain::name_of(code), "message": log }));
+                    }
                     let why = sentence(code, &log);
                     return Err(Failure::refused(format!("the node refused the transaction: {why}")));
                 }

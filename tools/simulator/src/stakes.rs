@@ -26,7 +26,7 @@ use app::{
 };
 use consensus::Timeout;
 use prost::Message;
-use types::{Address, Block, BlockResults, Event, Height, Params, Power, StakingParams, Time, ValidatorSet, pb};
+use types::{Address, Block, BlockResults, Event, Height, Power, StakingParams, Time, ValidatorSet, pb};
 
 use crate::{
     broken::{Broken, ensure},
