@@ -121,7 +121,8 @@ section! {
         max_num_outbound_peers: usize = 10,
         /// Ids of peers that do not count towards any limit.
         unconditional_peer_ids: Vec<String> = Vec::new(),
-        /// Ids of peers whose addresses are never given to other peers.
+        /// Ids of peers behind this node: their addresses are never given to other peers, and messages to and from them are
+        /// forwarded at once.
         private_peer_ids: Vec<String> = Vec::new(),
         /// Exchange addresses with peers.
         pex: bool = true,
