@@ -112,8 +112,7 @@ fn a_running_validator_replaces_its_key_under_load() {
     assert!(has(height + 1, &old) && !has(height + 1, &new));
     assert!(!has(height + 2, &old) && has(height + 2, &new));
     // A precommit that comes late on a busy machine is in no commit, whatever the key: most are there.
-    let held =
-        |key: &str, heights: std::ops::Range<u64>| heights.filter(|at| has_signed(&nodes[2], key, *at)).count();
+    let held = |key: &str, heights: std::ops::Range<u64>| heights.filter(|at| has_signed(&nodes[2], key, *at)).count();
     let (before, after) = (held(&old, height - 10..height + 2), held(&new, height + 2..height + 38));
     assert!(before > 6 && after > 18, "signed {before} of 12 heights before and {after} of 36 after height {height}");
     assert!((height + 2..height + 5).any(|height| has_signed(&nodes[2], &new, height)), "rotated at {height}");
