@@ -7,7 +7,7 @@ use crate::rows::Rows;
 /// A height that is decided for the first time.
 #[derive(Clone, Copy)]
 pub(super) struct Decided<'d> {
-    /// The block.
+    /// The block with its transactions and evidence.
     pub block: &'d Block,
     /// The results of its execution.
     pub results: &'d BlockResults,
