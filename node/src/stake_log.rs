@@ -9,7 +9,7 @@ use std::{
 use app::View;
 use consensus::Signer;
 use replica::Committed;
-use storage::{RocksKv, Store};
+use storage::{RocksKv, StateReader, Store};
 use tracing::Level;
 use types::{Address, Deadline, Event, Height};
 
@@ -47,17 +47,15 @@ impl StakeLog {
 
     /// Logs an error if a validator has had a key of this node, and now has one that this node does not hold.
     pub fn on_start(&self, signer: Option<&Signer>) {
-        // A failed read is reported by the part of the node that must stop for it.
         let (Some(signer), Ok(reader)) = (signer, self.store.reader()) else { return };
         let mut view = View::of_state(&reader);
-        for key in signer.addresses() {
-            let operator = view.key_owner(&key);
-            let validator = operator.and_then(|operator| view.validator(&operator));
-            let Some(now) = validator.map(|validator| validator.public_key.address()) else { continue };
-            if !signer.is_own(&now) {
-                tracing::error!(target: "state", held = %key, validator_has = %now, "{KEY_LOST}");
-                return;
-            }
+        let lost = signer.addresses().find_map(|held| {
+            let operator = view.key_owner(&held)?;
+            let now = view.validator(&operator)?.public_key.address();
+            (!signer.is_own(&now)).then_some((held, now))
+        });
+        if let (true, Some((held, now))) = (all_read(&reader), lost) {
+            tracing::error!(target: "state", %held, validator_has = %now, "{KEY_LOST}");
         }
     }
 
@@ -85,7 +83,8 @@ impl StakeLog {
     fn operators(&self, signer: Option<&Signer>) -> Vec<Address> {
         let (Some(signer), Ok(reader)) = (signer, self.store.reader()) else { return Vec::new() };
         let mut view = View::of_state(&reader);
-        signer.addresses().filter_map(|key| view.key_owner(&key)).collect()
+        let operators = signer.addresses().filter_map(|key| view.key_owner(&key)).collect();
+        if all_read(&reader) { operators } else { Vec::new() }
     }
 
     fn has_room(&mut self) -> bool {
@@ -95,6 +94,11 @@ impl StakeLog {
         self.lines += 1;
         self.lines <= OTHERS_LINES_PER_SECOND
     }
+}
+
+/// Returns true if no read has failed. A part of the node that must stop for a failed read reports it.
+fn all_read(reader: &StateReader<'_, RocksKv>) -> bool {
+    reader.check().is_ok()
 }
 
 /// Returns true if events of this kind are logged.

@@ -10,7 +10,7 @@ use prometheus::{
     proto::{MetricFamily, MetricType},
 };
 use replica::LiveApp;
-use storage::{Kv, RocksKv, Store};
+use storage::{Kv, RocksKv, StateReader, Store};
 
 use super::{
     family::{Families, Known, known, label},
@@ -345,35 +345,44 @@ impl Sources {
         }
     }
 
-    /// Returns the open proposals, which are few; those that cannot be read are left out.
+    /// Returns what `read` reads of the state; `None` if a read fails, which the part of the node reports that must stop
+    /// for it.
+    fn of_state<T>(&self, read: impl FnOnce(&StateReader<'_, RocksKv>) -> T) -> Option<T> {
+        let reader = self.store.reader().ok()?;
+        let value = read(&reader);
+        reader.check().is_ok().then_some(value)
+    }
+
+    /// Returns the open proposals, which are few; none if they cannot be read.
     fn open_proposals(&self) -> Vec<Proposal> {
-        let Ok(reader) = self.store.reader() else { return Vec::new() };
-        let Ok(Answer::Proposals { open, .. }) = app::query(&reader, "/proposals?limit=1", &[]) else {
-            return Vec::new();
-        };
-        let proposal = |id: u64| match app::query(&reader, &format!("/proposal/{id}"), &[]) {
-            Ok(Answer::Proposal { proposal, .. }) => Some(*proposal),
-            _ => None,
-        };
-        open.into_iter().filter_map(proposal).collect()
+        let proposals = self.of_state(|reader| {
+            let Ok(Answer::Proposals { open, .. }) = app::query(reader, "/proposals?limit=1", &[]) else {
+                return Vec::new();
+            };
+            let proposal = |id: u64| match app::query(reader, &format!("/proposal/{id}"), &[]) {
+                Ok(Answer::Proposal { proposal, .. }) => Some(*proposal),
+                _ => None,
+            };
+            open.into_iter().filter_map(proposal).collect()
+        });
+        proposals.unwrap_or_default()
     }
 
     /// Adds what the state says about stake, unless it cannot be read.
     fn stake(&self, out: &mut Families) {
-        if let Ok(reader) = self.store.reader() {
-            let own = self.board.status().own.map(|key| key.address());
-            let tip = self.store.tip().map(|tip| (tip.height, tip.time));
-            stake::put(&app::stake_report(&reader, own.as_ref()), tip, out);
+        let own = self.board.status().own.map(|key| key.address());
+        if let Some(report) = self.of_state(|reader| app::stake_report(reader, own.as_ref())) {
+            stake::put(&report, self.store.tip().map(|tip| (tip.height, tip.time)), out);
         }
     }
 
     /// Returns the height of the planned upgrade; 0 without one, or if it cannot be read.
     fn upgrade_height(&self) -> u64 {
-        let Ok(reader) = self.store.reader() else { return 0 };
-        match app::query(&reader, "/upgrade", &[]) {
+        let planned = self.of_state(|reader| match app::query(reader, "/upgrade", &[]) {
             Ok(Answer::Upgrade { plan: Some(plan), .. }) => plan.height.0,
             _ => 0,
-        }
+        });
+        planned.unwrap_or_default()
     }
 
     fn consensus(&self, out: &mut Families) {

@@ -358,6 +358,8 @@ fn run_damaged(whole: &Whole, home: &Path) -> bool {
     let output = match Validator::spawn(home, &[PRUNES]).listening_or_ended() {
         Err(ended) => ended,
         Ok(node) => {
+            // Metrics of the state leave out what cannot be read.
+            let _ = ureq::get(&node.metrics).call();
             if ureq::get(format!("{}/status", node.rpc)).call().is_ok() {
                 let asked = whole.values.keys().map(|height| (*height, kv_get(&node, home, *height)));
                 for (height, (code, text)) in asked {
