@@ -181,7 +181,6 @@ pub struct Plan {
     /// interruption.
     pub changed_keys: Option<u64>,
     app: App,
-    upgrades: Upgrades,
 }
 
 /// Result of a rewind.
@@ -260,7 +259,6 @@ impl Plan {
             block_bytes: 0,
             changed_keys: None,
             app: app.with_upgrades(upgrades),
-            upgrades,
         };
         progress("the blocks above it");
         plan.read_heads(store, rows_to)?;
@@ -325,7 +323,7 @@ impl Plan {
             let tip = store.drop_undone(progress)?;
             return Ok(Rewound { tip, replayed: 0, repaired: 0 });
         }
-        let mut replay = Replay::new(store, self.app, self.upgrades, self.from)?;
+        let mut replay = Replay::new(store, self.app, self.from)?;
         let (mut replayed, mut repaired) = (0, 0);
         let end = loop {
             match replay.step() {
@@ -443,17 +441,16 @@ struct Replay<'a, K: Kv> {
     store: &'a Store<K>,
     chain: Chain,
     app: App,
-    upgrades: Upgrades,
     /// The tip before the rewind.
     from: Tip,
 }
 
 impl<'a, K: Kv> Replay<'a, K> {
     /// Begins at the tip of the store, of which `app` is the state.
-    fn new(store: &'a Store<K>, app: App, upgrades: Upgrades, from: Tip) -> Result<Self, StoreError> {
+    fn new(store: &'a Store<K>, app: App, from: Tip) -> Result<Self, StoreError> {
         store.resume_rewind()?;
         let tip = store.tip().ok_or_else(|| StoreError::NoGenesis { place: store.kv().place() })?;
-        Ok(Self { store, chain: Chain::load(store, tip)?, app, upgrades, from })
+        Ok(Self { store, chain: Chain::load(store, tip)?, app, from })
     }
 
     /// Executes and commits the next block; `None` at the former tip. Returns true if the stored rows or results of the
@@ -473,7 +470,7 @@ impl<'a, K: Kv> Replay<'a, K> {
         let misbehavior = evidence::misbehavior_in(self.store, &block.evidence)?;
         let context = self.chain.context_of(&block, misbehavior);
         let reader = self.store.reader()?;
-        self.upgrades.check(&reader, height)?;
+        self.app.check_program(&reader)?;
         let outcome = self.app.execute(&reader, &context, &txs);
         reader.check()?;
         drop(reader);

@@ -131,9 +131,10 @@ impl<K: Kv> Replica<K> {
         }
         let chain = Chain::load(&store, tip)?;
         let (app, trees_from) = open_app(&store, tip.height, tip.app_hash)?;
+        let app = app.with_upgrades(config.upgrades);
         let reader = store.reader()?;
         let deadline = app::earliest_deadline(&reader);
-        let upgrade_stop = config.upgrades.check(&reader, tip.height.next()).err();
+        let upgrade_stop = app.check_program(&reader).err();
         reader.check()?;
         drop(reader);
         let (got, expected) = (app.app_hash(), tip.app_hash);
@@ -174,7 +175,7 @@ impl<K: Kv> Replica<K> {
         let replica = Self {
             upgrade_stop,
             store,
-            app: LiveApp::new(app.with_upgrades(config.upgrades)),
+            app: LiveApp::new(app),
             config,
             trees_from,
             verifier: verifier.clone(),
