@@ -64,7 +64,7 @@ impl StakeLog {
         let results = &committed.results;
         let of_txs = results.txs.iter().flat_map(|tx| &tx.events);
         let events = results.events.iter().map(|event| (event, false)).chain(of_txs.map(|event| (event, true)));
-        let mut events = events.filter(|(event, _)| is_told(&event.kind)).peekable();
+        let mut events = events.filter(|(event, _)| is_logged(&event.kind)).peekable();
         if events.peek().is_none() {
             return;
         }
@@ -102,7 +102,7 @@ fn all_read(reader: &StateReader<'_, RocksKv>) -> bool {
 }
 
 /// Returns true if events of this kind are logged.
-fn is_told(kind: &str) -> bool {
+fn is_logged(kind: &str) -> bool {
     let suffix = kind.strip_prefix("staking.");
     suffix.is_some_and(|kind| ["slashed", "jailed", "unjailed", "set_kept", "key_rotated"].contains(&kind))
 }
@@ -182,7 +182,7 @@ mod tests {
     fn of(kind: &str, attributes: &[(&'static str, &str)], is_own: bool) -> (Level, String) {
         let held = Address([1; 20]);
         let event = Event::new(kind, attributes.iter().map(|(key, value)| (*key, *value, false)));
-        assert!(is_told(kind));
+        assert!(is_logged(kind));
         let Line { level, what } = line(&event, is_own, |key| *key == held);
         (level, what.split_inclusive([':', ',', ';']).next().unwrap().to_owned())
     }
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(of("staking.key_rotated", &[("consensus", &ours)], true), says(Level::INFO, what));
         let what = "this node's validator has a consensus key that this node does not hold,";
         assert_eq!(of("staking.key_rotated", &[("consensus", &theirs)], true), says(Level::ERROR, what));
-        assert!(!is_told("staking.delegated") && !is_told("revert.executed"));
+        assert!(!is_logged("staking.delegated") && !is_logged("revert.executed"));
     }
 
     #[test]

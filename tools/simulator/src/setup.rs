@@ -481,7 +481,6 @@ impl Setup {
     /// a third of the power. So could a validator that never signed, and it abstains at the first height that it meets after a
     /// restart: there is none where nodes crash, are upgraded or fail for long.
     fn draw_stakes(self, random: &mut Random) -> Self {
-        let ms = Duration::from_millis;
         let mut setup = self.with_stakes();
         setup.byzantine.clear();
         let validators = setup.powers.len();
@@ -502,12 +501,7 @@ impl Setup {
         setup.behind.retain(|node, sentry| *node.max(sentry) < validators);
         setup.powers = (0..validators).map(|_| random.within(10, 30)).collect();
         setup.draw_staking(random);
-        setup.tx_interval = Some(ms(random.within(20, 60)));
-        setup.heights = random.within(20, 40);
-        setup.config.empty_block_interval = Some(random.pick(&[ms(50), ms(100), ms(200)]));
-        setup.config.block_interval_min = random.pick(&[ms(20), ms(50)]);
-        setup.fault_interval = setup.fault_interval.max(ms(200));
-        setup.faults_for = random.duration(Duration::from_secs(5), Duration::from_secs(20));
+        setup.draw_busy_heights(random);
         setup
     }
 
@@ -531,17 +525,22 @@ impl Setup {
 
     /// Draws the properties of a world with reverts. They come last, so that the other worlds do not depend on them.
     fn draw_reverts(self, random: &mut Random) -> Self {
-        let ms = Duration::from_millis;
         let mut setup = self.with_reverts();
         setup.faults.rewinds = random.chance(700);
         setup.faults.prunes = random.chance(500);
-        setup.tx_interval = Some(ms(random.within(20, 60)));
-        setup.heights = random.within(20, 40);
-        setup.config.empty_block_interval = Some(random.pick(&[ms(50), ms(100), ms(200)]));
-        setup.config.block_interval_min = random.pick(&[ms(20), ms(50)]);
-        setup.fault_interval = setup.fault_interval.max(ms(200));
-        setup.faults_for = random.duration(Duration::from_secs(5), Duration::from_secs(20));
+        setup.draw_busy_heights(random);
         setup
+    }
+
+    /// Draws the pace of a world in which clients do much within a few dozen heights.
+    fn draw_busy_heights(&mut self, random: &mut Random) {
+        let ms = Duration::from_millis;
+        self.tx_interval = Some(ms(random.within(20, 60)));
+        self.heights = random.within(20, 40);
+        self.config.empty_block_interval = Some(random.pick(&[ms(50), ms(100), ms(200)]));
+        self.config.block_interval_min = random.pick(&[ms(20), ms(50)]);
+        self.fault_interval = self.fault_interval.max(ms(200));
+        self.faults_for = random.duration(Duration::from_secs(5), Duration::from_secs(20));
     }
 
     /// Adds nodes without stake that violate the protocol. They join during the phase with faults, and stay.
