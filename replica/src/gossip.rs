@@ -3,7 +3,8 @@
 //! A full mesh needs little of this, because every node sends every message to all. Lost messages, and messages that
 //! must travel through nodes that are connected to both sides (a validator behind sentries), are repaired here: first
 //! within a gossip interval, then, once a peer has shown that it receives messages from no other node ([`lacks_old`]),
-//! by forwarding to it immediately for the next [`crate::peers::RELAY_HEIGHTS`] heights.
+//! by forwarding to it immediately for the next [`crate::peers::RELAY_HEIGHTS`] heights. A sentry knows its hidden peers from
+//! its configuration ([`crate::Config::hidden_peers`]), and forwards to and from them always.
 //!
 //! | peer is | receives |
 //! |---|---|
