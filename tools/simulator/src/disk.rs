@@ -3,7 +3,7 @@
 use storage::{Batch, Cf, Durability, Kv, MemDisk, MemKv, MemView, Result, Row, Stats, View};
 use types::Height;
 
-use crate::setup::Mutation;
+use crate::mutation::Mutation;
 
 /// Bytes of the height at the end of a version's key.
 const VERSION_HEIGHT_BYTES: usize = 8;

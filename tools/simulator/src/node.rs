@@ -17,7 +17,7 @@ use replica::{Committed, Config, Halt, Input, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
 use types::{Address, ConsensusSecretKey, Height, KeyType, Moment, NodeId, SignState, Time, ValidatorSet};
 
-use crate::{byzantine::Twister, disk::SimKv, liar::Behaviour, program::PROGRAMS, setup::Mutation};
+use crate::{byzantine::Twister, disk::SimKv, liar::Behaviour, mutation::Mutation, program::PROGRAMS};
 
 /// A machine, whether its process runs or not.
 pub struct Node {

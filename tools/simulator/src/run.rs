@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
-    setup::{Mutation, Setup},
+    mutation::Mutation,
+    setup::Setup,
     story::{Counts, Story},
     world::World,
 };

@@ -10,8 +10,8 @@ use super::World;
 use crate::{
     broken::{Broken, ensure},
     disk::SimKv,
+    mutation::Mutation,
     node::Node,
-    setup::Mutation,
 };
 
 /// One start of the rewind command.
