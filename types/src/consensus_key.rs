@@ -19,7 +19,9 @@ use k256::elliptic_curve::zeroize::Zeroize;
 use thiserror::Error;
 
 use crate::{
-    Address, PublicKey, SecretKey, Signature, SignatureError, pb, sha256,
+    Address, PublicKey, SecretKey, Signature, SignatureError,
+    memo::once,
+    pb, sha256,
     wire::{DecodeError, Wire},
 };
 
@@ -181,10 +183,11 @@ impl ConsensusPublicKey {
     ///
     /// Errors: `SignatureError::Mismatch` if the signature does not hold.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
-        match self {
+        let parts = [self.key_type().name().as_bytes(), self.bytes(), &signature.0, message];
+        once(parts, || match self {
             Self::Secp256k1(key) => key.verify(&sha256(message), signature),
             Self::Ed25519(key) => key.verify(message, signature),
-        }
+        })
     }
 }
 

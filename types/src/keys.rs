@@ -22,7 +22,7 @@ use ripemd::Ripemd160;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{Address, Hash};
+use crate::{Address, Hash, memo::once};
 
 /// Reason why a key or a signature is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -114,6 +114,10 @@ impl PublicKey {
     ///
     /// Errors: `SignatureError::Mismatch`, also if only the recovery bit is wrong.
     pub fn verify_recoverable(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
+        once([b"transaction", &self.bytes, &signature.0, &digest.0], || self.recover(digest, signature))
+    }
+
+    fn recover(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
         let (r, s, parity) = signature.parts().ok_or(SignatureError::Mismatch)?;
         let z = scalar(digest.0);
         let s_inverse = Option::<Scalar>::from(s.invert_vartime()).ok_or(SignatureError::Mismatch)?;

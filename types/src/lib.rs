@@ -42,6 +42,7 @@ mod header;
 mod keys;
 mod kv;
 pub mod limits;
+mod memo;
 pub mod merkle;
 mod mutations;
 mod numbers;
@@ -83,6 +84,8 @@ pub use hash::{Address, BlockId, Hash, NodeId, ParseHexError, PartSetHeader, TxI
 pub use header::{BLOCK_PROTOCOL, Header};
 pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use kv::{KvOp, NsName, NsNameError, NsOwner};
+#[cfg(feature = "memo")]
+pub use memo::Memo;
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
 pub use param_fields::{ParamField, ParamsChangeError};
 pub use params::{

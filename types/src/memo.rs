@@ -1,0 +1,98 @@
+//! Results of signature checks that one thread remembers, so that a simulated cluster checks each signature once for all its
+//! nodes. A node never does this: it needs the feature `memo` and a [`Memo`] that lives.
+
+#[cfg(not(feature = "memo"))]
+use crate::SignatureError;
+
+#[cfg(feature = "memo")]
+pub use remembered::Memo;
+#[cfg(feature = "memo")]
+pub(crate) use remembered::once;
+
+/// Checks a signature. `parts` are the kind of the check, the key, the signature and the message.
+#[cfg(not(feature = "memo"))]
+pub(crate) fn once(_: [&[u8]; 4], check: impl FnOnce() -> Result<(), SignatureError>) -> Result<(), SignatureError> {
+    check()
+}
+
+#[cfg(feature = "memo")]
+mod remembered {
+    use std::{cell::RefCell, collections::BTreeMap};
+
+    use crate::{Hash, SignatureError, blake3_parts};
+
+    thread_local! {
+        static RESULTS: RefCell<Option<BTreeMap<Hash, Result<(), SignatureError>>>> = const { RefCell::new(None) };
+    }
+
+    /// A time in which this thread checks each signature once. It ends, and the results are forgotten, when this is dropped.
+    #[derive(Debug)]
+    pub struct Memo(());
+
+    impl Memo {
+        /// Forgets earlier results, and remembers those from now on.
+        pub fn new() -> Self {
+            RESULTS.set(Some(BTreeMap::new()));
+            Self(())
+        }
+    }
+
+    impl Default for Memo {
+        fn default() -> Self {
+            Self::new()
+        }
+    }
+
+    impl Drop for Memo {
+        fn drop(&mut self) {
+            RESULTS.set(None);
+        }
+    }
+
+    /// Returns the result of this check, which is made unless the same `parts` were checked before while a [`Memo`] lives.
+    pub(crate) fn once(
+        parts: [&[u8]; 4],
+        check: impl FnOnce() -> Result<(), SignatureError>,
+    ) -> Result<(), SignatureError> {
+        if RESULTS.with_borrow(Option::is_none) {
+            return check();
+        }
+        let name = blake3_parts(&parts);
+        let known = RESULTS.with_borrow(|results| results.as_ref()?.get(&name).copied());
+        known.unwrap_or_else(|| {
+            let result = check();
+            RESULTS.with_borrow_mut(|results| results.as_mut().map(|results| results.insert(name, result)));
+            result
+        })
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn each_check_is_made_once_while_a_memo_lives() {
+            let checks = std::cell::Cell::new(0);
+            let check = |kind: &[u8], result: Result<(), SignatureError>| {
+                once([kind, &[1; 33], &[2; 64], &[3; 32]], || {
+                    checks.set(checks.get() + 1);
+                    result
+                })
+            };
+            let made = |expected| assert_eq!(checks.replace(0), expected);
+            for _ in 0..2 {
+                assert_eq!(check(b"a", Ok(())), Ok(()));
+            }
+            made(2);
+            let memo = Memo::new();
+            for _ in 0..3 {
+                assert_eq!(check(b"a", Ok(())), Ok(()));
+                assert_eq!(check(b"b", Err(SignatureError::Mismatch)), Err(SignatureError::Mismatch));
+            }
+            made(2);
+            drop(memo);
+            assert_eq!(check(b"a", Ok(())), Ok(()));
+            made(1);
+        }
+    }
+}
