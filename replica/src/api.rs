@@ -507,17 +507,15 @@ pub struct Status {
     pub duplicate_parts: u64,
 }
 
-/// Memory that a replica holds for the height being decided, and its maximum, in bytes (I6).
+/// Memory of one part of a replica that peers can fill, and its maximum, in bytes (I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Bytes of the engine's votes, proposals, verdicts and reports.
-    pub engine_bytes: usize,
-    /// Maximum of `engine_bytes`, a function of the number of validators.
-    pub engine_bytes_max: usize,
-    /// Bytes of blocks and parts of blocks.
-    pub blocks_bytes: usize,
-    /// Maximum of `blocks_bytes`, a function of the maximum block size.
-    pub blocks_bytes_max: usize,
+    /// Name of the part.
+    pub what: &'static str,
+    /// Bytes that it holds now. What has an encoding counts as its encoded bytes, or as its content.
+    pub bytes: usize,
+    /// Maximum of `bytes`: a function of the number of validators and of connected peers, and of the limits of the chain.
+    pub bytes_max: usize,
 }
 
 /// The votes of one round that are held.

@@ -24,8 +24,8 @@ use types::{
     Address, AttackError, Evidence, EvidenceError, EvidenceKey, Hash, Height, Infraction, LightClientAttackEvidence,
     Misbehavior, Params, SignedVote, Time, ValidatorSet,
     limits::{
-        ATTACKS_WAITING_MAX, EVIDENCE_NAMED_MAX, EVIDENCE_PER_BLOCK_MAX, EVIDENCE_WAITING_MAX,
-        EVIDENCE_WAITING_PER_VALIDATOR_MAX,
+        ATTACK_BYTES_MAX, ATTACKS_WAITING_MAX, EVIDENCE_NAMED_MAX, EVIDENCE_PER_BLOCK_MAX, EVIDENCE_WAITING_MAX,
+        EVIDENCE_WAITING_PER_VALIDATOR_MAX, VOTE_BYTES_MAX,
     },
 };
 
@@ -341,6 +341,12 @@ pub(crate) fn floor_after<K: Kv>(
     Ok(Height(low))
 }
 
+/// Maximum bytes of the tags of a piece of evidence in a list.
+const LIST_TAG_BYTES_MAX: usize = 16;
+
+/// Maximum encoded bytes of two votes that contradict each other: the votes, two powers and a time, with tags.
+const PAIR_BYTES_MAX: usize = 2 * (VOTE_BYTES_MAX + LIST_TAG_BYTES_MAX) + 64;
+
 /// The evidence that waits for a block: verified, or found by our engine. The store has the same.
 ///
 /// Bounds: [`EVIDENCE_WAITING_MAX`] pairs of votes, [`EVIDENCE_WAITING_PER_VALIDATOR_MAX`] of one validator, and
@@ -355,6 +361,16 @@ pub(crate) struct Waiting {
 impl Waiting {
     pub fn len(&self) -> usize {
         self.pieces.len()
+    }
+
+    /// Returns the encoded bytes of the evidence that waits.
+    pub fn bytes(&self) -> usize {
+        self.pieces.values().map(|evidence| Evidence::list_bytes(std::slice::from_ref(evidence))).sum()
+    }
+
+    /// Returns the maximum of [`Waiting::bytes`] (I6).
+    pub fn bytes_max() -> usize {
+        EVIDENCE_WAITING_MAX * PAIR_BYTES_MAX + ATTACKS_WAITING_MAX * (ATTACK_BYTES_MAX + LIST_TAG_BYTES_MAX)
     }
 
     pub fn has(&self, key: &EvidenceKey) -> bool {

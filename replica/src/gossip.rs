@@ -20,7 +20,7 @@ use std::sync::Arc;
 use consensus::{Engine, votes::VoteSet};
 use types::{
     BitSet, Certificate, Commit, Height, PartSet, PeerMessage, Round, RoundState, RoundVotes, VoteType, Wire,
-    limits::VOTE_BYTES_MAX,
+    limits::{PARTS_MAX, VALIDATORS_MAX, VOTE_BYTES_MAX},
 };
 
 use crate::blocks::Blocks;
@@ -66,6 +66,16 @@ pub(crate) fn bytes_of(message: &PeerMessage) -> usize {
         PeerMessage::RoundState(_) => RoundState::BYTES_MAX,
         PeerMessage::Evidence(evidence) => evidence.encode().len(),
     }
+}
+
+/// Maximum of [`bits_bytes`]: five sets, each over parts or over validators.
+pub(crate) const BITS_BYTES_MAX: usize = 5 * (PARTS_MAX as usize + VALIDATORS_MAX).div_ceil(8);
+
+/// Returns the bytes of the bit sets of a round state, which are the part of it that is not of fixed size.
+pub(crate) fn bits_bytes(state: &RoundState) -> usize {
+    let votes = [Some(&state.current), state.previous.as_ref()].into_iter().flatten();
+    let sets = votes.flat_map(|votes| [&votes.prevotes, &votes.precommits]).chain([&state.parts]);
+    sets.map(|set| set.len().div_ceil(8) as usize).sum()
 }
 
 pub(crate) fn bits(votes: &RoundVotes, vote_type: VoteType) -> &BitSet {

@@ -23,7 +23,7 @@ use types::{Height, NodeId, PeerMessage, Round, RoundState, SignedVote, Time};
 
 use crate::{
     Checked,
-    gossip::{bits, bytes_of},
+    gossip::{BITS_BYTES_MAX, bits, bits_bytes, bytes_of},
     sync::Claim,
 };
 
@@ -46,6 +46,16 @@ const WAITING_MAX: usize = 64;
 
 /// Maximum bytes of messages of a height that has not started here, for each peer.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
+
+/// Maximum memory for one peer in bytes: its view with its messages, and its places in the other maps.
+const PEER_BYTES_MAX: usize = size_of::<(NodeId, PeerView)>()
+    + BITS_BYTES_MAX
+    + ANSWERS_MAX * size_of::<(Height, Round)>()
+    + WAITING_BYTES_MAX
+    + WAITING_MAX * (size_of::<Waiting>() + size_of::<(Height, usize)>())
+    + size_of::<NodeId>()
+    + size_of::<Claim>()
+    + size_of::<(NodeId, Height)>();
 
 /// A message of a height that has not started here.
 #[derive(Debug)]
@@ -264,6 +274,29 @@ impl Peers {
             view.waiting_bytes = view.waiting.iter().map(|waiting| waiting.bytes).sum();
         }
         taken
+    }
+
+    /// Returns the memory held for the peers in bytes; a message that waits counts as its encoded bytes and its place.
+    pub fn bytes(&self) -> usize {
+        let of = |view: &PeerView| {
+            view.state.as_ref().map_or(0, bits_bytes)
+                + view.answers.places.len() * size_of::<(Height, Round)>()
+                + view.waiting_bytes
+                + view.waiting.len() * size_of::<Waiting>()
+        };
+        let claims = self.claims.get().map_or(0, |claims| size_of_val(&claims[..]));
+        let heights = self.heights.get().map_or(0, |heights| size_of_val(&heights[..]));
+        self.views.values().map(of).sum::<usize>()
+            + self.views.len() * size_of::<(NodeId, PeerView)>()
+            + self.news.len() * size_of::<NodeId>()
+            + self.waiting.len() * size_of::<(Height, usize)>()
+            + claims
+            + heights
+    }
+
+    /// Returns the maximum of [`Peers::bytes`] with the peers that are connected (I6).
+    pub fn bytes_max(&self) -> usize {
+        self.views.len() * PEER_BYTES_MAX
     }
 
     fn forget_waiting(&mut self, height: Height) {

@@ -37,7 +37,7 @@ mod round_states;
 mod signing;
 mod views;
 
-use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
+use std::{cell::OnceCell, sync::Arc};
 
 use app::UpgradeStop;
 use consensus::{Engine, Input as EngineInput, driver::Batch};
@@ -89,8 +89,8 @@ pub struct Replica<K: Kv> {
     shown: Shown,
     /// Parts of the last committed block, for peers that are one height behind.
     last_parts: Option<PartSet>,
-    /// Proposals of this height whose parts were sent. At most one for each round in which we propose.
-    parts_said: BTreeSet<(Round, BlockId)>,
+    /// Our last proposal of this height whose parts were sent.
+    parts_said: Option<(Round, BlockId)>,
     /// The votes that the engine holds, for views; empty after an input of the engine, until they are read.
     votes_held: OnceCell<Arc<[RoundVotesHeld]>>,
     duplicate_votes: u64,

@@ -19,7 +19,10 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
-use types::{BlockId, BlockRequest, Commit, Hash, Height, NodeId, Time, limits::SYNC_BLOCKS_MAX};
+use types::{
+    BlockId, BlockRequest, Commit, CommitSig, Hash, Height, NodeId, Time,
+    limits::{SYNC_BLOCKS_MAX, VALIDATORS_MAX},
+};
 
 use crate::{SyncedBlock, VerifiedCommit};
 
@@ -334,6 +337,26 @@ impl Sync {
         let (peer, block) = self.queue.remove(&next)?;
         self.queue_bytes -= block.bytes;
         Some((peer, block))
+    }
+
+    /// Returns the memory held for block sync in bytes; a block counts as its encoded bytes and its commit.
+    pub fn bytes(&self) -> usize {
+        let commit = |commit: &Commit| size_of::<SyncedBlock>() + size_of_val(&commit.signatures[..]);
+        let commits = self.queue.values().map(|(_, block)| &block.commit);
+        let commits = commits.chain(self.applying.as_ref().map(|applying| &applying.commit));
+        self.queue_bytes
+            + commits.map(|one| commit(one)).sum::<usize>()
+            + self.requests.len() * size_of::<(u64, Request)>()
+            + self.standings.len() * size_of::<(NodeId, Standing)>()
+    }
+
+    /// Returns the maximum of [`Sync::bytes`] (I6). The queue has one block more than are requested ahead while one is
+    /// being applied; the bytes of that one are in the blocks of the height.
+    pub fn bytes_max() -> usize {
+        QUEUE_BYTES_MAX
+            + (WINDOW as usize + 2) * (size_of::<SyncedBlock>() + VALIDATORS_MAX * size_of::<CommitSig>())
+            + REQUESTS_MAX * size_of::<(u64, Request)>()
+            + STANDINGS_MAX * size_of::<(NodeId, Standing)>()
     }
 
     fn forget_below(&mut self, next: Height) {

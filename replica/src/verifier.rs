@@ -133,6 +133,17 @@ impl Verifier {
         self.0.hits.load(Relaxed)
     }
 
+    /// Returns the memory of the signatures that are remembered, in bytes.
+    pub(crate) fn remembered_bytes(&self) -> usize {
+        let recent = self.0.recent.lock().expect("no holder of this lock panics");
+        (recent.names.len() + recent.order.len()) * size_of::<Hash>()
+    }
+
+    /// Returns the maximum of [`Verifier::remembered_bytes`] (I6).
+    pub(crate) fn remembered_bytes_max() -> usize {
+        2 * RECENT_MAX * size_of::<Hash>()
+    }
+
     /// Verifies a peer's message as far as that is possible outside of the replica.
     ///
     /// Cost: 60 µs for each signature that was not seen before, a hash of a part's bytes.

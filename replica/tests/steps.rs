@@ -166,7 +166,7 @@ fn i4_a_polka_counts_only_while_the_bytes_of_its_block_are_held() {
         node.says_parts(round, &parts);
     }
     let held = node.replica.held();
-    assert!(held.engine_bytes <= held.engine_bytes_max && held.blocks_bytes <= held.blocks_bytes_max, "{held:?}");
+    assert!(held.iter().all(|held| held.bytes <= held.bytes_max), "{held:?}");
     let outputs = node.says(certificate(VoteType::Precommit, 0, id));
     let is_decided = |output: &Output| matches!(output, Output::Committed(committed) if committed.block_id == id);
     assert!(outputs.iter().any(is_decided), "{outputs:?}");

@@ -118,7 +118,7 @@ impl<K: Kv> Replica<K> {
             timing,
         })));
         self.last_parts = Some(parts);
-        self.parts_said.clear();
+        self.parts_said = None;
         self.blocks.start(self.chain.height());
         self.pace.last_commit_at = self.now;
         self.pace.block_time = if synced { self.wall } else { header.time };

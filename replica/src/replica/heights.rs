@@ -213,7 +213,7 @@ impl<K: Kv> Replica<K> {
         };
         self.outputs.push(Output::Broadcast(Arc::new(say)));
         // Most peers already have the parts of a proposal that is sent again; the gossip repair finds the others.
-        let Some((round, id)) = parts_of.filter(|of| self.parts_said.insert(*of)) else { return };
+        let Some((round, id)) = parts_of.filter(|of| self.parts_said.replace(*of) != Some(*of)) else { return };
         let Some(entry) = self.blocks.get(&id) else { return };
         let height = self.chain.height();
         let parts = (0..id.parts.total).filter_map(|index| entry.parts.get(index).cloned());

@@ -1,6 +1,6 @@
 //! Opens a replica on a store.
 
-use std::{cell::OnceCell, collections::BTreeSet, sync::Arc};
+use std::{cell::OnceCell, sync::Arc};
 
 use app::tree::stored::StoredNode;
 use consensus::{Engine, Signer};
@@ -195,7 +195,7 @@ impl<K: Kv> Replica<K> {
             evidence,
             shown: Shown::default(),
             last_parts: None,
-            parts_said: BTreeSet::new(),
+            parts_said: None,
             votes_held: OnceCell::new(),
             duplicate_votes: 0,
             duplicate_parts: 0,

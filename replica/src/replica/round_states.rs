@@ -21,6 +21,18 @@ pub(super) struct Shown {
     round: (Height, Round),
 }
 
+impl Shown {
+    /// Returns the memory of the samples in bytes.
+    pub fn bytes(&self) -> usize {
+        self.samples.iter().map(|(_, state)| size_of::<(Time, RoundState)>() + gossip::bits_bytes(state)).sum()
+    }
+
+    /// Returns the maximum of [`Shown::bytes`] (I6).
+    pub fn bytes_max() -> usize {
+        2 * SAMPLES_PER_INTERVAL as usize * (size_of::<(Time, RoundState)>() + gossip::BITS_BYTES_MAX)
+    }
+}
+
 impl<K: Kv> Replica<K> {
     /// Notes the round state of a peer. The response is sent at the end of the step, to the newest state.
     pub(super) fn on_round_state(&mut self, peer: NodeId, state: RoundState) {

@@ -7,10 +7,12 @@ use consensus::{
     votes::{RoundVotes, VoteSet},
 };
 use storage::Kv;
-use types::{Height, Round, Step, Time, VoteType};
+use types::{Height, PartSet, Round, SignedVote, Step, Time, VoteType, limits::BLOCK_BYTES_MAX};
 
-use super::Replica;
-use crate::{Held, LiveApp, Phase, RoundVotesHeld, Status, TreesFrom, blocks::Blocks};
+use super::{Replica, round_states::Shown};
+use crate::{
+    Held, LiveApp, Phase, RoundVotesHeld, Status, TreesFrom, Verifier, blocks::Blocks, evidence::Waiting, sync::Sync,
+};
 
 impl<K: Kv> Replica<K> {
     /// Returns the current state of this node. Cost: a copy of the votes of this height if the engine had an input since
@@ -92,14 +94,27 @@ impl<K: Kv> Replica<K> {
         self.on_phase = Box::new(hook);
     }
 
-    /// Returns the memory that is held for the height being decided, to check its bounds. Cost: counting all of it.
-    pub fn held(&self) -> Held {
-        Held {
-            engine_bytes: self.engine.held_bytes(),
-            engine_bytes_max: self.engine.held_bytes_max(),
-            blocks_bytes: self.blocks.bytes(),
-            blocks_bytes_max: Blocks::bytes_max(self.chain.parts_max()),
-        }
+    /// Returns the memory of each part of the replica that peers can fill, to check its bounds (I6). The application's
+    /// state and the waiting transactions are not among them: the store and the mempool have bounds of their own. No output
+    /// waits here between two steps. Cost: counting all of it.
+    pub fn held(&self) -> [Held; 9] {
+        let (engine, engine_max) = (self.engine.held_bytes(), self.engine.held_bytes_max());
+        let of_parts =
+            |parts: &PartSet| parts.held().iter().filter_map(|index| parts.get(index)).map(|p| p.bytes.len()).sum();
+        let views = self.votes_held.get().into_iter().flat_map(|rounds| rounds.iter());
+        let views = views.map(|round| (round.prevotes.len() + round.precommits.len()) * size_of::<SignedVote>()).sum();
+        let held = |what, bytes, bytes_max| Held { what, bytes, bytes_max };
+        [
+            held("engine", engine, engine_max),
+            held("blocks", self.blocks.bytes(), Blocks::bytes_max(self.chain.parts_max())),
+            held("last block", self.last_parts.as_ref().map_or(0, of_parts), BLOCK_BYTES_MAX),
+            held("peers", self.peers.bytes(), self.peers.bytes_max()),
+            held("block sync", self.sync.bytes(), Sync::bytes_max()),
+            held("evidence", self.evidence.bytes(), Waiting::bytes_max()),
+            held("samples", self.shown.bytes(), Shown::bytes_max()),
+            held("views", views, engine_max),
+            held("signatures", self.verifier.remembered_bytes(), Verifier::remembered_bytes_max()),
+        ]
     }
 
     /// Returns the application, for proofs on other threads.

@@ -1,110 +1,123 @@
-//! The safety conditions that are checked at every step.
+//! The conditions that are checked at every step, before anything leaves a node.
 //!
-//! | check | condition |
-//! |---|---|
-//! | agreement | all correct nodes decide the same block at a height, with the same app hash and results |
-//! | validity | a decided block follows its predecessor, is valid, and more than 2/3 of the power signed it |
-//! | once | no signed body is executed twice |
-//! | supply | balances, collected fees, the deposits of open proposals, stake, rewards and the community pool add up to the supply |
-//! | time | no decided block is from the future |
-//! | I1 | a correct validator signs one value per (height, round, type), permanently and across crashes |
-//! | I2 | a signed message is in the durable hard state before it is sent, or that state is at a later height (*) |
-//! | I3 | locked round ≤ valid round ≤ round |
-//! | I4 | a precommit for a block is sent only when the block's bytes are durable |
-//! | I5 | a decided height never changes, also across crashes |
-//! | I6 | the bytes held for a height stay below a function of the number of validators and the block size |
-//! | lock | a prevote against a precommit needs a proposal with a polka of that round or later (L22, L28) |
-//!
-//! [`ledger`](crate::ledger) has those about namespaces, reverts and kept heights, [`evidence`](crate::evidence) those about
-//! evidence.
+//! | check | condition | source | file |
+//! |---|---|---|---|
+//! | agreement | all correct nodes decide the same block at a height, with the same results | arXiv:1807.04938, Agreement; Lemma 4 | `agreement` |
+//! | app hash | they have the same state after it | Tendermint, `AppHash` | `agreement` |
+//! | validity | a decided block follows its predecessor, is valid, and more than 2/3 of the power signed it and the one before it | arXiv:1807.04938, Validity; L49 | `blocks` |
+//! | once | no signed body is executed twice | `app` | `blocks` |
+//! | time | no decided block is from the future, or as early as the one before | proposer-based timestamps; D5 of `consensus` | `blocks` |
+//! | supply | balances, collected fees, the deposits of open proposals, stake, rewards and the community pool add up to the supply | ST1 | `supply` |
+//! | I1 | a correct validator signs one value per (height, round, type), permanently and across crashes | `consensus`, I1 | `own` |
+//! | I2 | a signed message is in the durable hard state before it is sent, or that state is at a later height (*) | `consensus`, I2 | `own` |
+//! | I3 | locked round ≤ valid round ≤ round | `consensus`, I3 | `reasons` |
+//! | I4 | a precommit for a block is sent only when the block's bytes are durable | `consensus`, I4 | `own` |
+//! | I5 | a decided height never changes, also across crashes | `consensus`, I5 | `agreement` |
+//! | I6 | each part of a replica, and what it sends in a step, stays below a function of the numbers of validators and peers and the limits of the chain, in bytes | `consensus`, I6; `Replica::held` | `memory` |
+//! | L16 | a proposer that precommitted a block proposes again one with a POL round not before that | L14 to L16 with I3 | `reasons` |
+//! | polka | a block that is proposed again travels with its polka | D4 of `consensus` | `reasons` |
+//! | L22 | a prevote for a block needs a proposal of it by the proposer of the round | L22, L28 | `reasons` |
+//! | L28 | a proposal with a POL round gets a prevote for its block only if its polka is there | L28 | `reasons` |
+//! | L57 | a prevote for nil needs a proposal that could be judged, or the propose timer | L22 to L32, L57 | `reasons` |
+//! | L36 | a precommit for a block needs its polka in this round | L36 | `reasons` |
+//! | L44 | a precommit for nil needs more than 2/3 of prevotes for nil, or the prevote timer | L44, L61 | `reasons` |
+//! | lock | a prevote against a precommit needs a proposal with a polka of that round or later | L23, L29 | `reasons` |
+//! | proposer | sets, priorities and proposers are those of the weighted rotation, and in a cycle the share of turns is the share of power | CometBFT v0.38, proposer-selection.md | `rotation` |
+//! | standing | no correct node penalizes a correct one, or halts | - | `standing` |
+//! | EV1 to EV5 | evidence in blocks is true, new, not expired, reported to the application and bounded | Tendermint, evidence | [`evidence`](crate::evidence) |
+//! | EV6 | a node that receives two votes of one validator that contradict each other reports them | Tendermint, evidence | `equivocators` |
+//! | EV7 | what a running node reported is in a block in the end, unless it has expired | Tendermint, evidence | `equivocators`, `World::expect_evidence` |
+//! | ST, params, upgrade, rotation | stake, rewards, slashes, the set, parameters, upgrades and keys | `docs/staking.md` | [`stakes`](crate::stakes) |
+//! | I-KV, I-RV, fence | namespaces, reverts and kept heights | `docs/reverts.md` | [`ledger`](crate::ledger) |
+//! | rewind | a rewind gives the rows of its height, also when it is interrupted, and forgets no signature | `docs/decisions/035-rewind-in-one-batch.md` | `World::rewind` |
+//! | liveness | after faults have ended, all correct nodes decide | arXiv:1807.04938, Termination | `World::live` |
 //!
 //! (*) The signing state in its separate file must also have reached the message.
+//!
+//! The guards from L16 to L57 and the lock are judged by the messages that exist: votes and proposals that correct nodes signed,
+//! and those that reached a correct node and that the validator in their name signed, which is verified here again (`words`).
+//! Each check is proven by a mutation that it detects ([`mutation`](crate::mutation)), or by a forged history in the tests of its
+//! file.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use app::{Answer, View};
 use consensus::Timeout;
-use replica::Committed;
-use storage::{Kv, MemKv, Store};
-use types::{
-    Address, BlockId, ChainId, Hash, Height, PeerMessage, Round, SignedVote, Time, Transaction, VoteType, Wire, blake3,
-};
+use replica::{Checked, Committed, Halt, Offence, Output, Timer};
+use storage::{Kv, Store};
+use types::{Address, BlockId, ChainId, Height, Infraction, PeerMessage, Time};
 
 use crate::{
     broken::{Broken, ensure},
     evidence::EvidenceRecord,
     ledger::Ledger,
     node::Node,
-    setup::SKEW_MAX,
     story::Counts,
 };
+use agreement::Agreement;
+use blocks::Blocks;
+use equivocators::Equivocators;
+use own::{News, Own};
+use reasons::Reasons;
+use rotation::Rotation;
+use words::Words;
 
-/// The first decision at a height.
-struct Decided {
-    block_id: BlockId,
-    app_hash: Hash,
-    results: Hash,
-    time: Time,
-}
+mod agreement;
+mod blocks;
+mod equivocators;
+mod memory;
+mod own;
+mod reasons;
+mod rotation;
+mod standing;
+mod step;
+mod supply;
+mod words;
 
-/// Node, height, round and step of a signed message: 1 proposal, 2 prevote, 3 precommit.
-pub type Place = (usize, Height, Round, u8);
+pub use own::Place;
+pub use rotation::Turns;
+pub use step::{Given, Step};
 
 /// The checker of all nodes of a world.
 pub struct Checker {
-    chain_id: ChainId,
     accounts: Vec<Address>,
-    precision: Duration,
-    /// What the chain says about namespaces and reverts.
-    ledger: Ledger,
+    agreement: Agreement,
+    blocks: Blocks,
+    own: Own,
+    words: Words,
+    reasons: Reasons,
+    rotation: Rotation,
+    equivocators: Equivocators,
     evidence: EvidenceRecord,
-    decided: BTreeMap<Height, Decided>,
-    executed: BTreeSet<Hash>,
-    /// Tip of each node in its current process.
-    tips: BTreeMap<usize, Height>,
-    /// Hashes of the messages that correct validators signed.
-    said: BTreeMap<Place, Hash>,
-    /// Hashes of the messages that were found in a durable hard state.
-    durable: BTreeSet<(usize, Hash)>,
-    /// Validators that prevoted a block, including Byzantine ones.
-    prevoted: BTreeMap<(Height, Round, BlockId), BTreeSet<Address>>,
-    /// POL rounds with which a block was proposed.
-    proposed: BTreeMap<(Height, Round, BlockId), BTreeSet<Round>>,
-    /// Last block that a correct validator precommitted at a height.
-    precommitted: BTreeMap<(usize, Height), (Round, BlockId)>,
+    ledger: Ledger,
 }
 
 impl Checker {
-    /// Creates a checker for a world without decisions.
+    /// Creates a checker for a world without decisions. `correct` are the addresses of the validators that follow the protocol,
+    /// `first` is the first set.
     pub fn new(
-        chain_id: ChainId,
+        chain_id: &ChainId,
         accounts: Vec<Address>,
         precision: Duration,
+        (correct, first): (BTreeSet<Address>, Turns),
         (ledger, evidence): (Ledger, EvidenceRecord),
     ) -> Self {
         Self {
-            chain_id,
             accounts,
-            precision,
-            ledger,
+            agreement: Agreement::default(),
+            blocks: Blocks::new(precision),
+            own: Own::new(chain_id.clone()),
+            words: Words::new(chain_id.clone()),
+            reasons: Reasons::default(),
+            rotation: Rotation::new(correct.clone(), first),
+            equivocators: Equivocators::new(correct),
             evidence,
-            decided: BTreeMap::new(),
-            executed: BTreeSet::new(),
-            tips: BTreeMap::new(),
-            said: BTreeMap::new(),
-            durable: BTreeSet::new(),
-            prevoted: BTreeMap::new(),
-            proposed: BTreeMap::new(),
-            precommitted: BTreeMap::new(),
+            ledger,
         }
     }
 
     /// Returns the block that was decided at a height.
     pub fn block_id(&self, height: Height) -> Option<BlockId> {
-        self.decided.get(&height).map(|decided| decided.block_id)
+        self.agreement.at(height).map(|decided| decided.block_id)
     }
 
     /// Returns the evidence in the decided blocks.
@@ -112,82 +125,143 @@ impl Checker {
         &self.evidence
     }
 
+    /// Returns the infractions of which a block must have evidence sooner or later (EV7).
+    pub fn owed(&self, nodes: &[Node]) -> Vec<Infraction> {
+        self.equivocators.owed(nodes, &self.evidence)
+    }
+
     /// Returns the places of all messages that correct nodes signed.
     pub fn signed(&self) -> impl Iterator<Item = &Place> {
-        self.said.keys()
+        self.own.places()
     }
 
     /// Returns true if a correct node signed a message above a height.
     pub fn has_signed_above(&self, node: usize, height: Height) -> bool {
-        let first = (node, height.next(), Round::ZERO, 0);
-        self.said.range(first..).next().is_some_and(|(place, _)| place.0 == node)
+        self.own.has_signed_above(node, height)
     }
 
-    /// Records the start of a process with its tip.
-    pub fn on_start(&mut self, node: usize, tip: Height) {
-        self.tips.insert(node, tip);
+    /// Records the start of a process: its tip, and what it signed before and may send again.
+    pub fn on_start(&mut self, node: &Node) {
+        self.agreement.on_start(node.index, node.tip());
+        let Some(alive) = node.alive.as_ref().filter(|_| node.is_correct()) else { return };
+        let hard_state = alive.store.hard_state().expect("the replica has read it");
+        for message in hard_state.iter().flat_map(|state| &state.votes) {
+            self.own.restore(node.index, &PeerMessage::Vote(message.clone()));
+            self.words.say_vote(message);
+        }
+        for message in hard_state.iter().flat_map(|state| &state.proposals) {
+            self.own.restore(node.index, &PeerMessage::Proposal(message.clone()));
+            self.words.say_proposal(message);
+        }
+    }
+
+    /// Records a message that was put into the inbox of a correct node.
+    pub fn on_delivered(&mut self, to: &Node, message: &PeerMessage, checked: &Checked) {
+        self.words.hear(message, &self.rotation);
+        self.equivocators.on_delivered(to, checked);
+    }
+
+    /// Checks a step of a correct node, before anything leaves it.
+    ///
+    /// Errors: [`Broken`] with the first violated condition.
+    pub fn on_step(&mut self, step: &Step<'_>, now: Time, counts: &mut Counts) -> Result<(), Broken> {
+        let node = step.node;
+        if let Some(alive) = &node.alive {
+            reasons::check_order(node.index, &alive.replica)?;
+        }
+        memory::check(step)?;
+        self.on_said(step)?;
+        for output in step.outputs {
+            match output {
+                Output::Committed(committed) => self.on_committed(node, committed, now, counts)?,
+                Output::StartTimer { timer: Timer::Consensus(timeout), after } => {
+                    self.on_wait(node, timeout, *after)?;
+                }
+                _ => {}
+            }
+        }
+        self.equivocators.on_step(step, &self.evidence)
+    }
+
+    /// Checks what a correct node is about to send for the first time.
+    fn on_said(&mut self, step: &Step<'_>) -> Result<(), Broken> {
+        let new = self.own.on_said(step.node, &self.rotation, step.messages())?;
+        for News { message, .. } in &new {
+            match &**message {
+                PeerMessage::Vote(signed) => self.words.say_vote(signed),
+                PeerMessage::Proposal(signed) => self.words.say_proposal(signed),
+                _ => {}
+            }
+        }
+        for news in &new {
+            self.reasons.note(step.node.index, &news.message);
+            // What an earlier process signed was judged then, or its write was reported as failed and it stopped.
+            if !news.is_restored {
+                self.reasons.check(step, &news.message, &self.words, &self.rotation)?;
+            }
+            self.own.check_durable(step.node, news)?;
+        }
+        Ok(())
     }
 
     /// Checks a decision that a correct node announced.
-    ///
-    /// Errors: [`Broken`] if agreement, validity, once, supply, time or I5 is violated.
-    pub fn on_committed(
+    fn on_committed(
         &mut self,
         node: &Node,
-        committed: &Committed,
+        committed: &Arc<Committed>,
         now: Time,
         counts: &mut Counts,
     ) -> Result<(), Broken> {
-        let (block, id) = (&committed.block, committed.block_id);
-        let (who, height) = (node.index, block.header.height);
-        let tip = self.tips.insert(who, height).unwrap_or(Height::GENESIS);
-        ensure!(height == tip.next(), "n{who} announced height {height} after {tip}");
-        counts.decisions += 1;
-        counts.synced += u64::from(committed.synced);
-        counts.later_rounds += u64::from(committed.commit.round > Round::ZERO);
-        counts.redecided += u64::from(height <= node.announced());
-
-        ensure!(
-            block.header.app_hash == self.app_hash_before(height, block),
-            "validity: app hash in header {height} is wrong"
-        );
-        let results = blake3(&committed.results.encode());
-        let commit = &committed.commit;
-        ensure!(
-            (commit.height, commit.block_id) == (height, id),
-            "validity: the commit of height {height} is of another block"
-        );
-        let is_first = !self.decided.contains_key(&height);
-        if is_first || (height.0 + who as u64).is_multiple_of(4) {
-            let checked = commit.verify(&self.chain_id, &committed.validators);
-            ensure!(checked.is_ok(), "validity: n{who}, height {height}: commit: {}", checked.unwrap_err());
-        }
-        if let Some(decided) = self.decided.get(&height) {
-            let first = decided.block_id;
-            ensure!(first == id, "agreement (I5): n{who} decided {id} at height {height}, {first} was decided before");
-            ensure!(
-                decided.app_hash == committed.results.app_hash,
-                "agreement: app hashes differ after height {height}"
-            );
-            ensure!(decided.results == results, "agreement: results differ at height {height}");
-        } else {
+        let (height, updates) = (committed.block.header.height, &committed.results.validator_updates);
+        self.follow_unannounced(node, height)?;
+        self.blocks.check_commit(node.index, committed, &mut self.words, &self.rotation)?;
+        let is_first = self.agreement.on_committed(node, committed, counts)?;
+        if is_first {
             counts.heights += 1;
-            self.check_block(committed, now)?;
-            self.check_once(committed, counts)?;
+            let before = height.prev().and_then(|before| self.agreement.at(before));
+            self.blocks.check(committed, before, now, (&mut self.words, &self.rotation))?;
+            self.blocks.check_once(committed, counts)?;
             self.evidence.on_decided(committed)?;
             counts.evidence += committed.block.evidence.len() as u64;
-            let (app_hash, time) = (committed.results.app_hash, block.header.time);
-            self.decided.insert(height, Decided { block_id: id, app_hash, results, time });
         }
-        self.check_supply(node)?;
+        self.rotation.check(committed, is_first)?;
+        if self.rotation.followed() < height {
+            self.rotation.follow(height, updates);
+            self.words.on_new_set(&self.rotation);
+        }
+        supply::check(node, &self.accounts)?;
         self.ledger.on_committed(node, committed, counts)
     }
 
+    /// Follows heights that a node has and no node announced: a write took effect and was reported as failed.
+    fn follow_unannounced(&mut self, node: &Node, height: Height) -> Result<(), Broken> {
+        let Some(alive) = &node.alive else { return Ok(()) };
+        while self.rotation.followed().next() < height {
+            let missed = self.rotation.followed().next();
+            let results = alive.store.results(missed);
+            let results = results.map_err(|error| Broken(format!("height {missed} cannot be read: {error}")))?;
+            self.rotation.follow(missed, &results.validator_updates);
+        }
+        Ok(())
+    }
+
     /// Checks that an engine waits as long as the parameters of its height say.
-    ///
-    /// Errors: [`Broken`] if it does not.
-    pub fn on_wait(&self, node: &Node, timeout: &Timeout, after: Duration) -> Result<(), Broken> {
+    fn on_wait(&self, node: &Node, timeout: &Timeout, after: Duration) -> Result<(), Broken> {
         self.ledger.check_wait(node.index, timeout, after)
+    }
+
+    /// Checks a penalty that a node gives to a peer.
+    ///
+    /// Errors: [`Broken`] if both are correct, and the peer is not only slow.
+    pub fn on_penalty(&self, from: &Node, of: &Node, offence: &Offence) -> Result<(), Broken> {
+        standing::on_penalty(from, of, offence)
+    }
+
+    /// Checks a node that stops, for another reason than an upgrade.
+    ///
+    /// Errors: [`Broken`] if it is correct, and its disk did not fail.
+    pub fn on_halt(&self, node: &Node, why: &Halt) -> Result<(), Broken> {
+        standing::on_halt(node, why)
     }
 
     /// Checks the store of a node that does not run: each kept height reads as it was committed.
@@ -197,205 +271,12 @@ impl Checker {
         self.ledger.check_store(node, store)
     }
 
-    fn app_hash_before(&self, height: Height, block: &types::Block) -> Hash {
-        let before = height.prev().and_then(|before| self.decided.get(&before));
-        before.map_or(block.header.app_hash, |before| before.app_hash)
-    }
-
-    fn check_block(&self, committed: &Committed, now: Time) -> Result<(), Broken> {
-        let (block, height) = (&committed.block, committed.block.header.height);
-        let content = block.check_content();
-        ensure!(content.is_ok(), "validity: block {height}: {}", content.unwrap_err());
-        ensure!(block.id(&block.part_set()) == committed.block_id, "validity: block {height} has another id");
-        ensure!(committed.validators.hash() == block.header.validators_hash, "validity: validators of block {height}");
-        if let Some(before) = height.prev().and_then(|before| self.decided.get(&before)) {
-            ensure!(
-                block.header.last_block_id == Some(before.block_id),
-                "validity: block {height} follows another block"
-            );
-            ensure!(block.header.time > before.time, "time: block {height} is not later than the previous block");
-        }
-        let latest = now.saturating_add(self.precision).saturating_add(SKEW_MAX);
-        ensure!(block.header.time <= latest, "time: block {height} is from the future");
-        Ok(())
-    }
-
-    fn check_once(&mut self, committed: &Committed, counts: &mut Counts) -> Result<(), Broken> {
-        let height = committed.block.header.height;
-        ensure!(committed.block.txs.len() == committed.results.txs.len(), "validity: results of block {height}");
-        for (bytes, result) in committed.block.txs.iter().zip(&committed.results.txs) {
-            let tx = Transaction::decode(bytes);
-            ensure!(tx.is_ok(), "validity: block {height} has a transaction that does not decode");
-            let tx = tx.expect("just checked");
-            let digest = tx.digest();
-            ensure!(tx.verify().is_ok(), "validity: block {height} has a badly signed transaction");
-            if result.code == 0 {
-                counts.txs += 1;
-                ensure!(self.executed.insert(digest), "once: block {height} executes {digest} again");
-            }
-        }
-        Ok(())
-    }
-
-    fn check_supply(&self, node: &Node) -> Result<(), Broken> {
-        let Some(alive) = &node.alive else { return Ok(()) };
-        let reader = alive.store.reader().map_err(|e| Broken(e.to_string()))?;
-        let mut view = View::of_state(&reader);
-        let balances: u64 = self.accounts.iter().map(|address| view.account(address).balance).sum();
-        let Ok(Answer::Supply { total: supply, fee_pool, deposits, stake }) = app::query(&reader, "/supply", &[])
-        else {
-            return Err(Broken(format!("supply: n{} does not know it", node.index)));
-        };
-        let sum = balances + fee_pool + deposits + stake.sum();
-        ensure!(sum == supply, "supply: the accounts and pools of n{} hold {sum}, its supply is {supply}", node.index);
-        Ok(())
-    }
-
-    /// Checks the state of a correct node after a step (I3, I6).
-    ///
-    /// Errors: [`Broken`] if the order of rounds is wrong or too many bytes are held.
-    pub fn after_step(&self, node: &Node) -> Result<(), Broken> {
-        let Some(alive) = &node.alive else { return Ok(()) };
-        let engine = alive.replica.engine();
-        let round_of = |lock: Option<types::Lock>| lock.map(|lock| lock.round);
-        let (locked, valid, round) = (round_of(engine.locked()), round_of(engine.valid()), engine.round());
-        ensure!(
-            locked <= valid && valid <= Some(round),
-            "I3: n{}: locked {locked:?}, valid {valid:?}, round {round}",
-            node.index
-        );
-        let held = alive.replica.held();
-        ensure!(
-            held.engine_bytes <= held.engine_bytes_max,
-            "I6: n{}'s engine holds {} bytes at height {}, round {round}, at most {} are allowed",
-            node.index,
-            held.engine_bytes,
-            engine.height(),
-            held.engine_bytes_max
-        );
-        ensure!(
-            held.blocks_bytes <= held.blocks_bytes_max,
-            "I6: n{} holds {} bytes of blocks, at most {} are allowed",
-            node.index,
-            held.blocks_bytes,
-            held.blocks_bytes_max
-        );
-        Ok(())
-    }
-
-    /// Checks the messages that a correct node is about to send (I1, I2, I4, lock).
-    ///
-    /// Errors: [`Broken`] if a message violates one of these conditions.
-    pub fn on_said<'m>(
-        &mut self,
-        node: &Node,
-        messages: impl Iterator<Item = &'m PeerMessage> + Clone,
-    ) -> Result<(), Broken> {
-        let mut new = Vec::new();
-        for message in messages {
-            let Some((place, hash)) = own_word(node, message) else { continue };
-            self.heard(node, message);
-            let (who, height, round, kind) = place;
-            match self.said.insert(place, hash) {
-                Some(before) => ensure!(
-                    before == hash,
-                    "I1: n{who} signed two {}s at height {height}, round {round}",
-                    ["", "proposal", "prevote", "precommit"][usize::from(kind)]
-                ),
-                None => new.push((place, hash, message)),
-            }
-        }
-        for (place, hash, message) in new {
-            if let PeerMessage::Vote(signed) = message {
-                self.check_lock(node, &signed.vote)?;
-            }
-            self.explained(node, place, hash, message)?;
-        }
-        Ok(())
-    }
-
-    /// Records a node's own message, whether the node is correct or not. The signer of a proposal is not checked: a
-    /// false claim about an existing polka cannot break a lock.
-    pub fn heard(&mut self, node: &Node, message: &PeerMessage) {
-        match message {
-            PeerMessage::Vote(SignedVote { vote, .. }) if node.is_own(&vote.validator) => {
-                if let (VoteType::Prevote, Some(id)) = (vote.vote_type, vote.block_id) {
-                    self.prevoted.entry((vote.height, vote.round, id)).or_default().insert(vote.validator);
-                }
-            }
-            PeerMessage::Proposal(signed) => {
-                let p = &signed.proposal;
-                self.proposed.entry((p.height, p.round, p.block_id)).or_default().extend(p.pol_round);
-            }
-            _ => {}
-        }
-    }
-
-    /// Checks the rule of L22 and L28: only a polka of the lock's round or a later one releases a lock.
-    fn check_lock(&mut self, node: &Node, vote: &types::Vote) -> Result<(), Broken> {
-        let (who, height, round) = (node.index, vote.height, vote.round);
-        let Some(id) = vote.block_id else { return Ok(()) };
-        if vote.vote_type == VoteType::Precommit {
-            let last = self.precommitted.entry((who, height)).or_insert((round, id));
-            *last = (*last).max((round, id));
-            return Ok(());
-        }
-        let Some((locked_round, locked)) = self.precommitted.get(&(who, height)).copied() else { return Ok(()) };
-        let Some(alive) = &node.alive else { return Ok(()) };
-        let set = alive.store.validators(height).map_err(|error| Broken(error.to_string()))?;
-        let power_of = |voter: &Address| set.by_address(voter).map_or(0, |(_, validator)| validator.power.0);
-        let has_polka = |pol: &Round| {
-            let voters = self.prevoted.get(&(height, *pol, id));
-            3 * voters.into_iter().flatten().map(power_of).sum::<u64>() > 2 * set.total_power().0
-        };
-        let pols = self.proposed.get(&(height, round, id)).into_iter().flatten();
-        let is_justified = pols.into_iter().any(|pol| *pol >= locked_round && *pol < round && has_polka(pol));
-        ensure!(
-            locked == id || locked_round >= round || is_justified,
-            "lock: n{who} precommitted {locked} in round {locked_round} of height {height}, and prevotes {id} in round {round}"
-        );
-        Ok(())
-    }
-
-    /// Checks that a message that is sent for the first time is covered by durable data.
-    fn explained(&mut self, node: &Node, place: Place, hash: Hash, message: &PeerMessage) -> Result<(), Broken> {
-        let (who, height, round, kind) = place;
-        let kept = node.state_file.kept().hrs();
-        ensure!(
-            kept >= (height, round, kind),
-            "I2: n{who} signs at {height}/{round}, its signing state is at {kept:?}"
-        );
-        if !self.durable.contains(&(who, hash)) {
-            let hard_state = durable(node, &self.chain_id)?.hard_state().map_err(|e| Broken(e.to_string()))?;
-            if let Some(hard_state) = hard_state {
-                let votes = hard_state.votes.iter().map(|vote| blake3(&vote.encode()));
-                let proposals = hard_state.proposals.iter().map(|proposal| blake3(&proposal.encode()));
-                self.durable.extend(votes.chain(proposals).map(|hash| (who, hash)));
-                if hard_state.height > height {
-                    // One batch may contain messages of a decided height and of the next one. They are covered by the
-                    // hard state of the next height: with it, no message of the decided height is ever signed again.
-                    self.durable.insert((who, hash));
-                }
-            }
-        }
-        let is_durable = self.durable.contains(&(who, hash));
-        ensure!(is_durable, "I2: n{who} sends a message of height {height}, round {round} that is not durable");
-        if let PeerMessage::Vote(SignedVote { vote, .. }) = message
-            && let (VoteType::Precommit, Some(id)) = (vote.vote_type, vote.block_id)
-        {
-            let store = durable(node, &self.chain_id)?;
-            let is_stored = store.tip().is_some_and(|tip| tip.height >= height)
-                || store.pending_block(&id).is_ok_and(|bytes| bytes.is_some());
-            ensure!(is_stored, "I4: n{who} precommits {id} at height {height} without its bytes");
-        }
-        Ok(())
-    }
-
     /// Checks that correct nodes at the same height have the same rows, and that all kept heights read as they were
     /// committed. Disks from which heights were deleted are compared height by height only.
     ///
     /// Errors: [`Broken`] if two disks differ.
     pub fn compare(&self, nodes: &[Node]) -> Result<(), Broken> {
+        use std::collections::BTreeMap;
         use storage::Cf;
         let shared = [Cf::State, Cf::Changes, Cf::Results, Cf::Heads, Cf::BlockHash, Cf::Txs];
         let mut at: BTreeMap<Height, (usize, Vec<(Cf, Vec<u8>, Vec<u8>)>)> = BTreeMap::new();
@@ -417,28 +298,4 @@ impl Checker {
         }
         Ok(())
     }
-}
-
-/// Returns the place and the hash of a message that the node itself signed.
-fn own_word(node: &Node, message: &PeerMessage) -> Option<(Place, Hash)> {
-    match message {
-        PeerMessage::Vote(signed) if node.is_own(&signed.vote.validator) => {
-            let (height, round, step) = signed.vote.hrs();
-            Some(((node.index, height, round, step), blake3(&signed.encode())))
-        }
-        PeerMessage::Proposal(signed) => {
-            let (height, round, step) = signed.proposal.hrs();
-            let engine = node.alive.as_ref()?.replica.engine();
-            let is_own =
-                engine.height() == height && node.is_own(&engine.validators().proposer_of_round(round).address());
-            is_own.then(|| ((node.index, height, round, step), blake3(&signed.encode())))
-        }
-        _ => None,
-    }
-}
-
-/// Returns the data that a node's disk would contain after a crash now.
-fn durable(node: &Node, chain_id: &ChainId) -> Result<Store<MemKv>, Broken> {
-    Store::open(node.disk.durable().open(), chain_id)
-        .map_err(|error| Broken(format!("I2: n{}: after a crash now: {error}", node.index)))
 }

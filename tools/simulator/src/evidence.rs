@@ -46,6 +46,14 @@ impl EvidenceRecord {
         &self.blocks
     }
 
+    /// Returns true if evidence of a decided height is older than both bounds of age, for the block after the last one.
+    pub fn has_expired(&self, height: Height) -> bool {
+        let (Some(time), Some((tip, now))) = (self.times.get(&height), self.times.last_key_value()) else {
+            return false;
+        };
+        tip.0 - height.0 > self.params.age_heights_max && now.since(*time) > self.params.age_max
+    }
+
     /// Checks the evidence of a block when it is first decided.
     ///
     /// Errors: [`Broken`] if one of the conditions is violated.

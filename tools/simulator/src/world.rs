@@ -7,14 +7,13 @@ use std::{
 };
 
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
-use replica::{Committed, Halt, Input, Offence, Output, Timer};
-use storage::StoreError;
+use replica::{Committed, Halt, Input, Output, Timer};
 use types::{Address, BlockId, BlockRequest, ChainId, Height, KeyType, PeerMessage, Power, Time};
 
 use crate::{
     broken::Broken,
     byzantine::Said,
-    checker::Checker,
+    checker::{Checker, Given, Step, Turns},
     clients::{BALANCE, Clients, operator_key},
     evidence::EvidenceRecord,
     faults::FaultEnd,
@@ -175,8 +174,10 @@ impl World {
         let correct: BTreeSet<Address> = followers.filter_map(Node::address).chain(later).collect();
         let slashed = (!setup.is_forgiving).then(|| correct.clone());
         let ledger = Ledger::new(chain_id.clone(), setup.params.clone(), slashed, (clients.addresses(), supply));
-        let evidence = EvidenceRecord::new(chain_id.clone(), setup.params.evidence, correct);
-        let checker = Checker::new(chain_id.clone(), clients.addresses(), precision, (ledger, evidence));
+        let evidence = EvidenceRecord::new(chain_id.clone(), setup.params.evidence, correct.clone());
+        let first = Turns::first((0..validators).map(|index| (key(index).public_key(), Power(setup.powers[index]))));
+        let records = (ledger, evidence);
+        let checker = Checker::new(&chain_id, clients.addresses(), precision, (correct, first), records);
         let network = Network::new(setup.links, count, &mut random);
         let mut world = Self {
             setup,
@@ -232,6 +233,7 @@ impl World {
             self.restart_silent()?;
         }
         self.expect_progress(HEALED_HEIGHTS, HEALED_WITHIN)?;
+        self.expect_evidence(HEALED_WITHIN)?;
         if self.setup.stakes {
             self.expect_justice()?;
         }
@@ -344,7 +346,7 @@ impl World {
         }
         let tip = self.nodes[node].tip();
         self.tell(node, || format!("starts at tip {tip}"));
-        self.checker.on_start(node, tip);
+        self.checker.on_start(&self.nodes[node]);
         self.note(1, node, &tip.0.to_be_bytes());
         self.wake(node);
     }
@@ -393,30 +395,15 @@ impl World {
         if inputs.iter().any(|input| matches!(input, Input::Timer(Timer::Gossip))) {
             alive.txs.mempool.drop_outdated(moment.wall);
         }
+        let given = Given::of(&inputs);
         let outputs = alive.replica.step(moment, inputs, &alive.txs);
         // A node does this on another thread. If the disk has failed, the replica has stopped.
         let _ = alive.replica.app().store_trees(&alive.store, false);
         let took = if alive.syncs() > syncs { STEP_TIME + sync_time } else { STEP_TIME };
         alive.busy_until = self.now + took;
         if self.nodes[node].is_correct() {
-            self.checker.after_step(&self.nodes[node])?;
-            let messages = outputs.iter().filter_map(|output| match output {
-                Output::Broadcast(message) | Output::Send { message, .. } => Some(&**message),
-                _ => None,
-            });
-            self.checker.on_said(&self.nodes[node], messages)?;
-            for output in &outputs {
-                match output {
-                    Output::Committed(committed) => {
-                        let now = self.epoch.saturating_add(self.now);
-                        self.checker.on_committed(&self.nodes[node], committed, now, &mut self.counts)?;
-                    }
-                    Output::StartTimer { timer: Timer::Consensus(timeout), after } => {
-                        self.checker.on_wait(&self.nodes[node], timeout, *after)?;
-                    }
-                    _ => {}
-                }
-            }
+            let step = Step { node: &self.nodes[node], given: &given, outputs: &outputs };
+            self.checker.on_step(&step, self.epoch.saturating_add(self.now), &mut self.counts)?;
         }
         if outputs.iter().any(brings_keys) {
             let mutation = self.mutation_of(node);
@@ -451,17 +438,9 @@ impl World {
                 Output::RequestBlocks { peer, request, blocks } => self.ask(node, index_of(&peer), request, blocks),
                 Output::Penalize { peer, offence } => {
                     self.counts.penalties += 1;
-                    let (who, is_correct) = (index_of(&peer), self.nodes[node].is_correct());
+                    let who = index_of(&peer);
                     self.tell(node, || format!("penalizes n{who}: {offence}"));
-                    // A request or an answer may be lost with a link, some time before the node is informed that the
-                    // link is down.
-                    let may_be_lost = match &offence {
-                        Offence::Unserved(why) => why.starts_with("it did not answer") || self.nodes[who].is_damaged,
-                        _ => false,
-                    };
-                    if is_correct && self.nodes[who].is_correct() && !may_be_lost {
-                        return Err(Broken(format!("n{node} penalizes n{who}, which is correct: {offence}")));
-                    }
+                    self.checker.on_penalty(&self.nodes[node], &self.nodes[who], &offence)?;
                 }
                 Output::Committed(committed) => {
                     self.announce(node, committed);
@@ -470,7 +449,7 @@ impl World {
                         return Ok(());
                     }
                 }
-                Output::Evidence(evidence) => self.on_evidence(node, &evidence)?,
+                Output::Evidence(evidence) => self.on_evidence(node, &evidence),
                 Output::Finished => return Err(Broken(format!("n{node} stops, and no last height was chosen"))),
                 Output::Halt(why) => return self.halted(node, &why),
             }
@@ -499,10 +478,7 @@ impl World {
             return self.stopped_by_upgrade(node, stop);
         }
         self.nodes[node].halted = Some(why.clone());
-        let disk_failed = matches!(why, Halt::Store(error) if matches!(**error, StoreError::Io { .. }));
-        if self.nodes[node].is_correct() && !disk_failed && !self.nodes[node].is_damaged {
-            return Err(Broken(format!("n{node} halts: {why}")));
-        }
+        self.checker.on_halt(&self.nodes[node], why)?;
         self.stop(node, None);
         let after = self.random.duration(Duration::from_millis(1), self.setup.fault_max);
         self.at(after, Event::Restart { node });

@@ -76,6 +76,17 @@ impl World {
         self.run_until_height(tip + heights, within)
     }
 
+    /// Runs the world until blocks have the evidence that correct nodes have now, or it has expired (EV7).
+    ///
+    /// Errors: those of [`World::run_until`].
+    pub fn expect_evidence(&mut self, within: Duration) -> Result<(), Broken> {
+        for infraction @ (height, validator) in self.checker.owed(&self.nodes) {
+            let what = format!("EV7: a block has evidence against {validator} at height {height}");
+            self.run_until(&what, within, |world| !world.checker.owed(&world.nodes).contains(&infraction))?;
+        }
+        Ok(())
+    }
+
     /// Returns the last height that a node committed, or `Height::GENESIS` if it is down.
     pub fn tip(&self, node: usize) -> Height {
         self.nodes[node].tip()

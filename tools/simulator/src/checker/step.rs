@@ -1,0 +1,93 @@
+//! One step of a node: what it was given, and what it wants to do.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use consensus::{Timeout, TimeoutKind};
+use replica::{Checked, Input, Output, Timer};
+use types::{
+    Height, PeerMessage, Round, RoundState, Wire,
+    limits::{ATTACK_BYTES_MAX, VOTE_BYTES_MAX},
+};
+
+use crate::node::Node;
+
+/// Bytes counted for the proof of a part.
+const PROOF_BYTES: usize = 1024;
+
+/// What a node was given in a step, as far as a check needs it.
+#[derive(Debug, Default)]
+pub struct Given {
+    /// Timers of the engine that expired.
+    timeouts: Vec<Timeout>,
+    /// Bytes of the messages of peers.
+    pub bytes: usize,
+}
+
+impl Given {
+    /// Notes the inputs of a step.
+    pub fn of(inputs: &[Input]) -> Self {
+        let mut given = Self::default();
+        for input in inputs {
+            match input {
+                Input::Timer(Timer::Consensus(timeout)) => given.timeouts.push(*timeout),
+                Input::Message { message, .. } => given.bytes += bytes_of_checked(message),
+                _ => {}
+            }
+        }
+        given
+    }
+
+    /// Returns true if a timer expired.
+    pub fn has_expired(&self, kind: TimeoutKind, height: Height, round: Round) -> bool {
+        self.timeouts.contains(&Timeout { kind, height, round })
+    }
+}
+
+/// A step of a node, before anything leaves it.
+#[derive(Clone, Copy)]
+pub struct Step<'a> {
+    /// The node after the step.
+    pub node: &'a Node,
+    /// What it was given.
+    pub given: &'a Given,
+    /// What it asks for, in its order.
+    pub outputs: &'a [Output],
+}
+
+impl<'a> Step<'a> {
+    /// Returns the messages of the step, in their order; one that goes to several peers is listed several times.
+    pub fn messages(&self) -> impl Iterator<Item = &'a Arc<PeerMessage>> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Broadcast(message) | Output::Send { message, .. } => Some(message),
+            _ => None,
+        })
+    }
+
+    /// Returns the bytes of the messages of the step, of which each counts once, however many peers receive it.
+    pub fn bytes(&self) -> usize {
+        let mut seen = BTreeSet::new();
+        self.messages().filter(|message| seen.insert(Arc::as_ptr(message))).map(|message| bytes_of(message)).sum()
+    }
+}
+
+/// Returns at most the bytes of a message, without encoding it.
+fn bytes_of(message: &PeerMessage) -> usize {
+    match message {
+        PeerMessage::Part { part, .. } => part.bytes.len() + PROOF_BYTES,
+        PeerMessage::Certificate(certificate) => certificate.votes().len() * VOTE_BYTES_MAX,
+        PeerMessage::Vote(_) | PeerMessage::Proposal(_) => VOTE_BYTES_MAX,
+        PeerMessage::RoundState(_) => RoundState::BYTES_MAX,
+        PeerMessage::Evidence(_) => ATTACK_BYTES_MAX,
+    }
+}
+
+fn bytes_of_checked(message: &Checked) -> usize {
+    match message {
+        Checked::Part { part, .. } => part.part().bytes.len() + PROOF_BYTES,
+        Checked::Certificate(certificate) => certificate.votes().len() * VOTE_BYTES_MAX,
+        Checked::Vote(_) | Checked::Proposal(_) => VOTE_BYTES_MAX,
+        Checked::Evidence(_) => ATTACK_BYTES_MAX,
+        Checked::Unchecked(message) => bytes_of(message),
+        Checked::Bad(_) => 0,
+    }
+}
