@@ -29,10 +29,14 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), max: usize) -> R
     if length > max {
         return Err(FrameError::Oversized { got: length, max });
     }
-    let mut body = Vec::with_capacity(length.min(RESERVE_BYTES_MAX));
-    stream.take(length as u64).read_to_end(&mut body).await.map_err(FrameError::Closed)?;
-    if body.len() < length {
-        return Err(FrameError::Closed(io::ErrorKind::UnexpectedEof.into()));
+    // The buffer grows with what has arrived, and ends with no reserve: it may wait in a queue that is bounded in bytes.
+    let mut body = Vec::new();
+    while body.len() < length {
+        let arrived = body.len();
+        let more = (length - arrived).min(arrived.max(RESERVE_BYTES_MAX));
+        body.reserve_exact(more);
+        body.resize(arrived + more, 0);
+        stream.read_exact(&mut body[arrived..]).await.map_err(FrameError::Closed)?;
     }
     Ok(body)
 }
@@ -99,6 +103,16 @@ mod tests {
             assert!(matches!(read_all(&bytes[..cut], 5), Err(FrameError::Closed(_))), "cut at {cut}");
         }
         assert!(matches!(read_all(&[0xff; 8], 1 << 20), Err(FrameError::Oversized { .. })));
+    }
+
+    #[test]
+    fn a_body_takes_no_more_memory_than_its_bytes() {
+        for length in [1, 200, RESERVE_BYTES_MAX, RESERVE_BYTES_MAX + 1, 5 * RESERVE_BYTES_MAX] {
+            let mut bytes = Vec::new();
+            append(&mut bytes, &vec![7; length]);
+            let body = read_all(&bytes, 1 << 20).unwrap();
+            assert_eq!((body.len(), body.capacity()), (length, length));
+        }
     }
 
     #[test]

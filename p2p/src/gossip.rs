@@ -109,6 +109,9 @@ pub(crate) fn behaviour(chain_id: &str) -> Result<Gossip, String> {
         ip_colocation_factor_weight: 0.0,
         behaviour_penalty_weight: 0.0,
         slow_peer_weight: 0.0,
+        // We set the score of each peer that connects. By default, gossipsub keeps that of each key for an hour after it has
+        // disconnected, however many keys a peer uses.
+        retain_score: Duration::ZERO,
         ..PeerScoreParams::default()
     };
     let thresholds = PeerScoreThresholds { opportunistic_graft_threshold: 0.0, ..PeerScoreThresholds::default() };
@@ -119,7 +122,39 @@ pub(crate) fn behaviour(chain_id: &str) -> Result<Gossip, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use libp2p::core::{ConnectedPoint, Multiaddr};
+    use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
+    use libp2p::swarm::{ConnectionId, FromSwarm, NetworkBehaviour};
+
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_peer_that_has_disconnected() {
+        let (mut gossip, peer) = (behaviour("chain-1").unwrap(), PeerId::random());
+        let (connection_id, address) = (ConnectionId::new_unchecked(1), Multiaddr::empty());
+        let endpoint = &ConnectedPoint::Listener { local_addr: address.clone(), send_back_addr: address.clone() };
+        gossip.handle_established_inbound_connection(connection_id, peer, &address, &address).unwrap();
+        let up = ConnectionEstablished {
+            peer_id: peer,
+            connection_id,
+            endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        };
+        gossip.on_swarm_event(FromSwarm::ConnectionEstablished(up));
+        assert!(gossip.set_application_score(&peer, UNPROVEN));
+        let down = ConnectionClosed { peer_id: peer, connection_id, endpoint, cause: None, remaining_established: 0 };
+        gossip.on_swarm_event(FromSwarm::ConnectionClosed(down));
+        let beats = poll_fn(|cx| {
+            while gossip.poll(cx).is_ready() {}
+            // A score can be set only of a known peer.
+            if gossip.set_application_score(&peer, UNPROVEN) { Poll::Pending } else { Poll::Ready(()) }
+        });
+        tokio::time::timeout(Duration::from_secs(30), beats).await.expect("a heartbeat forgets the peer");
+    }
 
     #[test]
     fn settings_are_consistent() {
