@@ -3,8 +3,12 @@
 use p2p::{Network, NodeId};
 use replica::Offence;
 
-/// Reports an offence of a peer to the network as a penalty with a weight, and logs it.
+/// Reports an offence of a peer to the network as a penalty with a weight, and logs it. A peer that is banned already may have
+/// sent thousands of messages before: they add nothing and are not logged.
 pub(crate) fn penalize(network: &Network, peer: NodeId, offence: &Offence) {
+    if network.is_banned(&peer) {
+        return;
+    }
     tracing::warn!(target: "p2p", peer = %peer, reason = %offence, "a peer misbehaved");
     let weight = match offence {
         Offence::Malformed(_) => p2p::Penalty::GARBAGE,

@@ -71,8 +71,8 @@ struct Entry {
 /// Budgets of dials to learned addresses; a dial that results in a peer is refunded.
 #[derive(Debug)]
 struct Dials {
-    by_source: Buckets,
-    by_target: Buckets,
+    by_source: Buckets<Range>,
+    by_target: Buckets<Range>,
     all: Bucket,
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::limits::*;
-use crate::range::Range;
 
 /// A token bucket: it starts with `burst` tokens, gains one per `pause`, and never holds more than `burst`.
 #[derive(Clone, Copy, Debug)]
@@ -47,25 +46,25 @@ impl Bucket {
     }
 }
 
-/// Token buckets per range of addresses, at most [`BUCKETS_MAX`]; beyond, the least recently used one is dropped.
+/// Token buckets per address or range of addresses, at most [`BUCKETS_MAX`]; beyond, the least recently used one is dropped.
 #[derive(Debug)]
-pub(crate) struct Buckets {
-    buckets: BTreeMap<Range, Bucket>,
+pub(crate) struct Buckets<K> {
+    buckets: BTreeMap<K, Bucket>,
     burst: u32,
     pause: Duration,
 }
 
-impl Buckets {
-    pub(crate) fn new(burst: u32, pause: Duration) -> Buckets {
+impl<K: Copy + Ord> Buckets<K> {
+    pub(crate) fn new(burst: u32, pause: Duration) -> Buckets<K> {
         Buckets { buckets: BTreeMap::new(), burst, pause }
     }
 
-    pub(crate) fn of(&mut self, now: Instant, range: Range) -> &mut Bucket {
-        if self.buckets.len() >= BUCKETS_MAX && !self.buckets.contains_key(&range) {
-            let oldest = self.buckets.iter().min_by_key(|(_, bucket)| bucket.at).map(|(range, _)| *range);
-            oldest.map(|range| self.buckets.remove(&range));
+    pub(crate) fn of(&mut self, now: Instant, key: K) -> &mut Bucket {
+        if self.buckets.len() >= BUCKETS_MAX && !self.buckets.contains_key(&key) {
+            let oldest = self.buckets.iter().min_by_key(|(_, bucket)| bucket.at).map(|(key, _)| *key);
+            oldest.map(|key| self.buckets.remove(&key));
         }
-        self.buckets.entry(range).or_insert_with(|| Bucket::new(now, self.burst, self.pause))
+        self.buckets.entry(key).or_insert_with(|| Bucket::new(now, self.burst, self.pause))
     }
 }
 
@@ -91,7 +90,7 @@ mod tests {
         let (now, mut buckets) = (Instant::now(), Buckets::new(1, Duration::from_secs(1)));
         for n in 0..2 * BUCKETS_MAX as u32 {
             let ip = std::net::Ipv4Addr::from((20 << 24) + (n << 8));
-            buckets.of(now + Duration::from_millis(n.into()), Range::of(ip.into())).take(now);
+            buckets.of(now + Duration::from_millis(n.into()), ip).take(now);
         }
         assert_eq!(buckets.buckets.len(), BUCKETS_MAX);
     }

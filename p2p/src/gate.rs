@@ -1,39 +1,54 @@
 //! Admission of connections. The handshake limits the numbers of peers later; the limits here protect it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Instant;
 
 use libp2p::swarm::ConnectionId;
 
 use crate::NodeId;
-use crate::limits::{GREETING_MAX, PENDING_INBOUND_MAX, PENDING_INBOUND_PER_IP_MAX};
+use crate::budget::Buckets;
+use crate::config::Config;
+use crate::denied::Denied;
+use crate::limits::{
+    GREETING_MAX, INBOUND_PER_IP_BURST, INBOUND_PER_IP_PAUSE, PENDING_INBOUND_MAX, PENDING_INBOUND_PER_IP_MAX,
+};
 use crate::shared::Shared;
 
-/// The reason why a connection was denied before the handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Denied {
-    #[error("too many connections")]
-    TooMany,
-    #[error("too many connections from one address")]
-    TooManyFromIp,
-    #[error("the key is not Ed25519")]
-    WrongKey,
-    #[error("banned")]
-    Banned,
-    #[error("not dialled by us")]
-    NotDialled,
-}
-
 /// The pending and established connections, as far as the limits need to know them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gate {
     pending: BTreeMap<ConnectionId, Option<IpAddr>>,
     /// Established connections, with the IP address of those that count for the limit per address.
     established: BTreeMap<ConnectionId, Option<IpAddr>>,
     dialled: BTreeSet<ConnectionId>,
+    /// How often each address may still connect.
+    knocks: Buckets<IpAddr>,
+}
+
+/// Returns true if an address has no limits of its own: many nodes of a test network, or of its operator, share it.
+fn is_shared(ip: IpAddr, config: &Config) -> bool {
+    config.max_inbound_per_ip == 0 || (config.allow_private && ip.is_loopback())
+}
+
+/// Returns the address by which the owner of an address is counted: its /64 for IPv6.
+fn owner_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip @ IpAddr::V4(_) => ip,
+    }
 }
 
 impl Gate {
+    pub(crate) fn new() -> Gate {
+        Gate {
+            pending: BTreeMap::new(),
+            established: BTreeMap::new(),
+            dialled: BTreeSet::new(),
+            knocks: Buckets::new(INBOUND_PER_IP_BURST, INBOUND_PER_IP_PAUSE),
+        }
+    }
+
     /// Announces a dial, so that its connection is admitted.
     pub(crate) fn expect(&mut self, connection: ConnectionId) {
         self.dialled.insert(connection);
@@ -43,12 +58,23 @@ impl Gate {
         self.dialled.contains(connection)
     }
 
-    pub(crate) fn admit_pending(&mut self, connection: ConnectionId, ip: Option<IpAddr>) -> Result<(), Denied> {
+    pub(crate) fn admit_pending(
+        &mut self,
+        connection: ConnectionId,
+        ip: Option<IpAddr>,
+        config: &Config,
+    ) -> Result<(), Denied> {
         if self.pending.len() >= PENDING_INBOUND_MAX {
             return Err(Denied::TooMany);
         }
         if self.pending.values().filter(|known| ip.is_some() && **known == ip).count() >= PENDING_INBOUND_PER_IP_MAX {
             return Err(Denied::TooManyFromIp);
+        }
+        if let Some(ip) = ip.filter(|ip| !is_shared(*ip, config)) {
+            let now = Instant::now();
+            if !self.knocks.of(now, owner_of(ip)).take(now) {
+                return Err(Denied::TooOftenFromIp);
+            }
         }
         self.pending.insert(connection, ip);
         Ok(())
@@ -66,8 +92,7 @@ impl Gate {
         if shared.is_banned(&id, ip) {
             return Err(Denied::Banned);
         }
-        let is_free = config.is_exempt(&id) || (config.allow_private && ip.is_some_and(|ip| ip.is_loopback()));
-        let counted = if is_free || config.max_inbound_per_ip == 0 { None } else { ip };
+        let counted = ip.filter(|ip| !config.is_exempt(&id) && !is_shared(*ip, config));
         let same = self.established.values().filter(|known| known.is_some() && **known == counted).count();
         if counted.is_some() && same >= config.max_inbound_per_ip {
             return Err(Denied::TooManyFromIp);
@@ -112,7 +137,6 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
 
     fn connection(n: usize) -> ConnectionId {
         ConnectionId::new_unchecked(n)
@@ -124,11 +148,11 @@ mod tests {
         (config.max_inbound, config.max_outbound, config.max_inbound_per_ip) = (40, 10, 4);
         let shared = Shared::for_tests(config);
         let ip = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
-        let mut gate = Gate::default();
+        let mut gate = Gate::new();
         for n in 0..PENDING_INBOUND_PER_IP_MAX {
-            assert_eq!(gate.admit_pending(connection(n), ip(1)), Ok(()));
+            assert_eq!(gate.admit_pending(connection(n), ip(1), &shared.config), Ok(()));
         }
-        assert_eq!(gate.admit_pending(connection(99), ip(1)), Err(Denied::TooManyFromIp));
+        assert_eq!(gate.admit_pending(connection(99), ip(1), &shared.config), Err(Denied::TooManyFromIp));
         for n in 0..4 {
             assert_eq!(gate.admit_inbound(connection(n), NodeId([n as u8; 20]), ip(1), &shared), Ok(()));
         }
@@ -146,9 +170,27 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_connects_again_and_again_is_denied_before_the_handshake() {
+        let (config, mut gate) = (Config::new("chain-1", ""), Gate::new());
+        let mut knock = |ip: &str, config: &Config| {
+            let admitted = gate.admit_pending(connection(1), Some(ip.parse().unwrap()), config);
+            gate.forget(&connection(1));
+            admitted
+        };
+        for ip in ["8.8.8.8", "2001:4860::1"] {
+            assert!((0..INBOUND_PER_IP_BURST).all(|_| knock(ip, &config).is_ok()));
+            assert_eq!(knock(ip, &config), Err(Denied::TooOftenFromIp));
+        }
+        assert_eq!(knock("2001:4860::2", &config), Err(Denied::TooOftenFromIp), "the same /64");
+        assert_eq!(knock("8.8.8.9", &config), Ok(()), "other addresses of the range are not denied");
+        let shared = Config { max_inbound_per_ip: 0, ..config };
+        assert_eq!(knock("8.8.8.8", &shared), Ok(()));
+    }
+
+    #[test]
     fn only_announced_dials_pass() {
         let shared = Shared::for_tests(Config::new("chain-1", ""));
-        let (a, mut gate) = (NodeId([1; 20]), Gate::default());
+        let (a, mut gate) = (NodeId([1; 20]), Gate::new());
         assert_eq!(gate.admit_outbound(connection(1), a, None, &shared), Err(Denied::NotDialled));
         gate.expect(connection(3));
         assert_eq!(gate.admit_outbound(connection(3), a, None, &shared), Ok(()));

@@ -80,12 +80,29 @@ pub const OUTBOUND_REQUESTS_PER_PEER_MAX: usize = 32;
 pub const PENDING_INBOUND_MAX: usize = 64;
 /// Maximum number of inbound connections in their encryption handshake from one IP address. Further ones are denied.
 pub const PENDING_INBOUND_PER_IP_MAX: usize = 16;
-/// Maximum number of open streams of one TCP connection. A peer that opens more loses the connection.
-pub const STREAMS_MAX: usize = 256;
+/// Burst of inbound connections from one IP address (IPv6: one /64); one more is allowed per [`INBOUND_PER_IP_PAUSE`]. Further
+/// ones are denied before their encryption handshake, which takes longer than a signature check, and adds lines to the log.
+pub const INBOUND_PER_IP_BURST: u32 = 64;
+/// Interval after which one more connection is allowed; see [`INBOUND_PER_IP_BURST`].
+pub const INBOUND_PER_IP_PAUSE: Duration = Duration::from_millis(200);
+/// Maximum number of open streams of one connection, of both sides together. A peer that opens more loses the connection. An
+/// honest pair has 12, and one for each open request: 32 from each side.
+pub const STREAMS_MAX: usize = 128;
+/// Maximum bytes by which all windows of one TCP connection grow beyond the first 256 KiB of each: what a peer may send before
+/// it is read. One stream then carries 40 MiB per second over 100 ms.
+pub const GROWN_WINDOWS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Maximum number of connections in the handshake or closing, in addition to the configured numbers of peers.
 pub const GREETING_MAX: usize = 32;
 /// Maximum number of simultaneous dials to addresses of the address book. Persistent peers are not counted.
 pub const DIALS_MAX: usize = 8;
+/// A frame of the multiplexer with less data is small; so is one without data, such as a reset. Each waits in about 100 bytes of
+/// memory, so larger ones take about as much as they say.
+pub const SMALL_FRAME_BYTES: usize = 64;
+/// Burst of small frames of one TCP connection; one more is allowed per [`SMALL_FRAMES_PAUSE`]. A peer that sends more loses the
+/// connection. An honest one sends about ten for each request, and few else.
+pub const SMALL_FRAMES_BURST: u32 = 4096;
+/// Interval after which one more small frame is allowed; see [`SMALL_FRAMES_BURST`].
+pub const SMALL_FRAMES_PAUSE: Duration = Duration::from_millis(1);
 
 /// Maximum number of addresses in one message of the peer exchange. More are an offence.
 pub const ADDRESSES_PER_MESSAGE_MAX: usize = 32;
@@ -111,7 +128,7 @@ pub const DIALS_PER_RANGE_PAUSE: Duration = Duration::from_secs(10);
 pub const DIALS_LEARNED_BURST: u32 = 32;
 /// Interval after which one more dial is allowed; see [`DIALS_LEARNED_BURST`].
 pub const DIALS_LEARNED_PAUSE: Duration = Duration::from_secs(1);
-/// Maximum number of ranges in one table of dial budgets. Beyond, the least recently used range is dropped.
+/// Maximum number of addresses or ranges in one table of budgets. Beyond, the least recently used one is dropped.
 pub const BUCKETS_MAX: usize = 1024;
 /// Maximum bytes that are read of an address book file.
 pub const BOOK_FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -153,4 +170,5 @@ const _: () = assert!(GOSSIP_BYTES_MAX <= EVENT_BYTES_PER_PEER_MAX, "any batch f
 const _: () = assert!(CONSENSUS_FRAME_BYTES_MAX <= SEND_QUEUE_BYTES_MAX, "any frame fits the queue");
 const _: () = assert!(RESPONSE_BYTES_EXPECTED <= RESPONSE_BYTES_PER_PEER_MAX, "a peer may ask something");
 const _: () = assert!(RESPONSE_BYTES_MAX <= RESPONSE_BYTES_ALL_MAX, "any answer fits");
+const _: () = assert!(12 + 2 * OUTBOUND_REQUESTS_PER_PEER_MAX <= STREAMS_MAX, "honest peers have room");
 const _: () = assert!(ADDRESSES_PER_MESSAGE_MAX * 320 <= CONTROL_FRAME_BYTES_MAX, "any address message fits a frame");

@@ -139,7 +139,13 @@ impl Network {
         let _ = self.command(Command::Respond(id, None));
     }
 
-    /// Adds a penalty of a peer. If their sum reaches the limit, the peer is disconnected and banned for a time.
+    /// Returns true if a peer is banned by its id: what it sent before counts for nothing any more.
+    pub fn is_banned(&self, peer: &NodeId) -> bool {
+        self.shared.banned_until(peer).is_some()
+    }
+
+    /// Adds a penalty of a peer. If their sum reaches the limit, the peer is disconnected and banned for a time. A peer that is
+    /// banned already gets none.
     pub fn penalize(&self, peer: NodeId, penalty: Penalty) {
         if self.shared.penalize(peer, penalty) {
             let _ = self.command(Command::Banned(peer, penalty.reason));

@@ -6,6 +6,9 @@
 //!
 //! Keys cost nothing, so penalties are also added up for the range of the peer's address. At [`RANGE_BAN_AT`] the range
 //! is banned, with all peers in it except the configured ones. The sums outlive the connection.
+//!
+//! What a banned peer sent before it noticed its ban adds nothing to either sum: otherwise one key with many messages on their
+//! way would ban its whole range.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -22,37 +25,58 @@ pub const RANGE_BAN_AT: f64 = 200.0;
 pub const HALF_LIFE: Duration = Duration::from_secs(300);
 const BAN_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The penalty for an offence of a peer: its weight (100 causes a ban) and a description of the offence for logs.
+/// Number of kinds of offences.
+pub const OFFENCES: usize = 8;
+
+/// The penalty for an offence of a peer: its weight (100 causes a ban), and the offence for metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Penalty {
     /// Weight that is added to the sum; [`BAN_AT`] causes an immediate ban.
     pub weight: u32,
+    /// Name of the offence in labels of metrics.
+    pub name: &'static str,
     /// Description of the offence, as the end of a sentence: "sent a frame larger than allowed".
     pub reason: &'static str,
 }
 
 impl Penalty {
     /// Bytes that do not follow the protocol.
-    pub const GARBAGE: Penalty = Penalty::new(100, "sent bytes that do not follow the protocol");
+    pub const GARBAGE: Penalty = Penalty::new(100, "garbage", "sent bytes that do not follow the protocol");
     /// A frame above the bound of its channel.
-    pub const OVERSIZED: Penalty = Penalty::new(100, "sent a frame larger than allowed");
+    pub const OVERSIZED: Penalty = Penalty::new(100, "oversized", "sent a frame larger than allowed");
     /// A message that decodes but violates a rule that every honest node follows.
-    pub const INVALID: Penalty = Penalty::new(25, "sent an invalid message");
+    pub const INVALID: Penalty = Penalty::new(25, "invalid", "sent an invalid message");
     /// A signature that does not verify.
-    pub const BAD_SIGNATURE: Penalty = Penalty::new(50, "sent a bad signature");
+    pub const BAD_SIGNATURE: Penalty = Penalty::new(50, "bad_signature", "sent a bad signature");
     /// A transaction batch that no honest node forwards.
-    pub const BAD_GOSSIP: Penalty = Penalty::new(10, "forwarded an invalid batch");
+    pub const BAD_GOSSIP: Penalty = Penalty::new(10, "bad_gossip", "forwarded an invalid batch");
     /// More messages than allowed in a period of time.
-    pub const FLOOD: Penalty = Penalty::new(10, "sent more messages than allowed");
+    pub const FLOOD: Penalty = Penalty::new(10, "flood", "sent more messages than allowed");
     /// The peer did not send blocks that it claims to have. An honest peer with a bad link is asked less and less
     /// often, so its sum stays below a ban.
-    pub const UNSERVED: Penalty = Penalty::new(10, "did not send the blocks that it said it has");
+    pub const UNSERVED: Penalty = Penalty::new(10, "unserved", "did not send the blocks that it said it has");
     /// A response that the peer asked for and did not read in time.
-    pub const UNREAD: Penalty = Penalty::new(2, "did not read an answer that it asked for");
+    pub const UNREAD: Penalty = Penalty::new(2, "unread", "did not read an answer that it asked for");
 
-    /// Creates a penalty with a weight and a description of the offence.
-    pub const fn new(weight: u32, reason: &'static str) -> Penalty {
-        Penalty { weight, reason }
+    /// All penalties, in the order of [`Stats::offences`](crate::Stats::offences).
+    pub const ALL: [Penalty; OFFENCES] = [
+        Penalty::GARBAGE,
+        Penalty::OVERSIZED,
+        Penalty::INVALID,
+        Penalty::BAD_SIGNATURE,
+        Penalty::BAD_GOSSIP,
+        Penalty::FLOOD,
+        Penalty::UNSERVED,
+        Penalty::UNREAD,
+    ];
+
+    const fn new(weight: u32, name: &'static str, reason: &'static str) -> Penalty {
+        Penalty { weight, name, reason }
+    }
+
+    /// Returns the place in [`Penalty::ALL`].
+    pub(crate) fn index(&self) -> usize {
+        Penalty::ALL.iter().position(|known| known == self).expect("only this file creates penalties")
     }
 }
 
@@ -128,10 +152,13 @@ impl Scores {
         self.places.insert(id, range);
     }
 
-    /// Adds a penalty. `ban_time` is the length of the first ban; if `grows` is true, it doubles with each further
+    /// Adds a penalty, unless the peer is banned already. `ban_time` is the length of the first ban; if `grows` is true, it doubles with each further
     /// ban.
     pub(crate) fn penalize(&mut self, now: Instant, id: NodeId, weight: u32, ban_time: Duration, grows: bool) -> Bans {
         let record = record_of(&mut self.records, now, id);
+        if record.is_banned(now) {
+            return Bans::default();
+        }
         let peer = record.add(now, weight, BAN_AT, ban_time, grows);
         let range = self.places.get(&id).copied().filter(|range| {
             record_of(&mut self.ranges, now, *range).add(now, weight, RANGE_BAN_AT, ban_time, grows).is_some()
@@ -221,6 +248,21 @@ mod tests {
         }
         assert_eq!(scores.records.len(), PENALTIES_MAX);
         assert!(scores.banned_until(now, &A).is_some());
+    }
+
+    #[test]
+    fn one_key_bans_no_range_whatever_it_has_sent_before_it_is_disconnected() {
+        let (mut scores, now) = (Scores::default(), Instant::now());
+        let range = Range::of("8.8.8.8".parse().unwrap());
+        scores.note(A, Some(range));
+        let bans: Vec<Bans> = (0..20).map(|_| scores.penalize(now, A, 50, BAN, true)).collect();
+        assert_eq!(bans.iter().filter(|bans| bans.peer.is_some()).count(), 1);
+        assert!(!scores.is_range_banned(now, &range));
+        assert_eq!(scores.penalties(now + BAN, &A), 0.0, "the peer begins anew after its ban");
+        let other = NodeId([2; 20]);
+        scores.note(other, Some(range));
+        scores.penalize(now, other, 100, BAN, true);
+        assert!(scores.is_range_banned(now, &range), "two keys are several");
     }
 
     #[test]

@@ -89,15 +89,21 @@ impl Shared {
         self.scores().note(id, ip.and_then(|ip| self.config.range_of(&id, ip)));
     }
 
-    /// Adds a penalty. Returns true if it starts a ban; the caller must then disconnect the banned peers.
+    /// Adds a penalty, unless the peer is banned already. Returns true if it starts a ban; the caller must then disconnect the
+    /// banned peers.
     pub(crate) fn penalize(&self, id: NodeId, penalty: Penalty) -> bool {
+        if self.banned_until(&id).is_some() {
+            return false;
+        }
         let is_persistent = self.config.is_persistent(&id);
         let ban_time = if is_persistent { self.config.ban_time_persistent } else { self.config.ban_time };
         let now = Instant::now();
         let bans = self.scores().penalize(now, id, penalty.weight, ban_time, !is_persistent);
         self.counters.penalties.add(1);
+        self.counters.penalties_of[penalty.index()].add(1);
         if let Some(until) = bans.peer {
             self.counters.bans.add(1);
+            self.counters.bans_of[penalty.index()].add(1);
             tracing::warn!(peer = %id, reason = penalty.reason, for_s = (until - now).as_secs(), "peer banned");
         } else {
             tracing::debug!(peer = %id, reason = penalty.reason, weight = penalty.weight, "peer penalised");

@@ -2,6 +2,18 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::denied::{DENIALS, Denied};
+use crate::score::OFFENCES;
+
+/// How often peers committed one kind of offence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offences {
+    /// Penalties for this offence.
+    pub penalties: u64,
+    /// Bans of peers that were started by this offence.
+    pub bans: u64,
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters since the start of the network, and current values. A counter only grows unless its text says
@@ -9,6 +21,10 @@ macro_rules! counters {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
+            /// Offences of peers, in the order of [`Penalty::ALL`](crate::Penalty::ALL).
+            pub offences: [Offences; OFFENCES],
+            /// Connections that were denied before the handshake, in the order of [`Stats::DENIALS`].
+            pub denials: [u64; DENIALS],
             /// Connected inbound peers, now.
             pub peers_inbound: u64,
             /// Connected outbound peers, now.
@@ -32,6 +48,9 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
+            pub(crate) penalties_of: [Counter; OFFENCES],
+            pub(crate) bans_of: [Counter; OFFENCES],
+            pub(crate) denials: [Counter; DENIALS],
             pub(crate) book_addresses: Counter,
             pub(crate) response_bytes: Counter,
             pub(crate) mesh_peers: Counter,
@@ -42,6 +61,11 @@ macro_rules! counters {
             pub(crate) fn snapshot(&self) -> Stats {
                 Stats {
                     $($name: self.$name.get(),)*
+                    offences: std::array::from_fn(|offence| Offences {
+                        penalties: self.penalties_of[offence].get(),
+                        bans: self.bans_of[offence].get(),
+                    }),
+                    denials: std::array::from_fn(|reason| self.denials[reason].get()),
                     book_addresses: self.book_addresses.get(),
                     response_bytes: self.response_bytes.get(),
                     mesh_peers: self.mesh_peers.get(),
@@ -101,6 +125,11 @@ counters! {
     requests_busy,
     /// Commands that were refused because the swarm task is behind.
     commands_refused,
+}
+
+impl Stats {
+    /// Names of the reasons for which a connection is denied before the handshake.
+    pub const DENIALS: [&str; DENIALS] = Denied::NAMES;
 }
 
 /// A counter that many threads may update.

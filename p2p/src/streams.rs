@@ -35,9 +35,10 @@ use tokio::sync::mpsc;
 use crate::Channel;
 use crate::address::socket_of;
 use crate::control::{Control, Hello, Say};
+use crate::denied::Denied;
 use crate::events::{Event, Item};
 use crate::frame::{self, FrameError, Rate};
-use crate::gate::{Denied, Gate};
+use crate::gate::Gate;
 use crate::key::node_id;
 use crate::limits::*;
 use crate::peer::{ConnectedPeer, LaneReceivers};
@@ -474,7 +475,7 @@ pub(crate) struct StreamsEvent {
 impl Streams {
     pub(crate) fn new(shared: Arc<Shared>, events: mpsc::Sender<Item>, session: u64) -> Streams {
         let hello = Hello::ours(&shared.config, session, 0);
-        Streams { shared, hello, events, gate: Gate::default(), queue: VecDeque::new(), waker: None, is_closed: false }
+        Streams { shared, hello, events, gate: Gate::new(), queue: VecDeque::new(), waker: None, is_closed: false }
     }
 
     /// Sets the port that the hello announces, once it is known.
@@ -501,6 +502,7 @@ impl Streams {
 
     fn denied(&self, denied: Denied) -> ConnectionDenied {
         self.shared.counters.denied.add(1);
+        self.shared.counters.denials[denied as usize].add(1);
         ConnectionDenied::new(denied)
     }
 }
@@ -519,7 +521,7 @@ impl NetworkBehaviour for Streams {
             return Err(self.denied(Denied::TooMany));
         }
         let ip = socket_of(remote).map(|(_, socket)| socket.ip());
-        self.gate.admit_pending(connection, ip).map_err(|denied| self.denied(denied))
+        self.gate.admit_pending(connection, ip, &self.shared.config).map_err(|denied| self.denied(denied))
     }
 
     fn handle_established_inbound_connection(

@@ -11,11 +11,12 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox, StreamMuxerEvent};
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::{Keypair, PeerId};
-use libp2p::{Transport as _, noise, quic, tcp, yamux};
+use libp2p::{Transport as _, noise, quic, tcp};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use crate::limits::{LINGER, STREAMS_MAX};
+use crate::muxing::Muxing;
 
 /// Creates the transport: TCP (no delay, Noise, Yamux), and QUIC if `with_quic` is set. `timeout` bounds a dial with
 /// its handshakes.
@@ -27,12 +28,10 @@ pub(crate) fn build(
     timeout: Duration,
 ) -> Result<Boxed<(PeerId, StreamMuxerBox)>, String> {
     let noise = noise::Config::new(keys).map_err(|error| error.to_string())?;
-    let mut yamux = yamux::Config::default();
-    yamux.set_max_num_streams(STREAMS_MAX);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
         .upgrade(Version::V1Lazy)
         .authenticate(noise)
-        .multiplex(yamux)
+        .multiplex(Muxing::new())
         .timeout(timeout)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(PromptClose::new(muxer))));
     if !with_quic {
@@ -40,6 +39,7 @@ pub(crate) fn build(
     }
     let mut config = quic::Config::new(keys);
     config.handshake_timeout = timeout;
+    config.max_concurrent_stream_limit = STREAMS_MAX as u32;
     let quic = quic::tokio::Transport::new(config)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(PromptClose::new(muxer))));
     Ok(tcp

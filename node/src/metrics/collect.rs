@@ -119,7 +119,8 @@ const PEER_PENDING: Known =
 const PEER_RTT: Known =
     known(GAUGE, "p2p_peer_rtt_seconds", &["peer_id"], "Round-trip time of the last ping to a peer.");
 const PEER_PENALTY: Known = known(GAUGE, "p2p_peer_penalty", &["peer_id"], "Penalty of a peer; it is banned at 100.");
-const BANS: Known = known(COUNTER, "p2p_bans_total", &[], "Bans of peers since the start.");
+const BANS: Known =
+    known(COUNTER, "p2p_bans_total", &["reason"], "Bans of peers since the start, by the offence that caused the ban.");
 const BANNED_PEERS: Known = known(GAUGE, "p2p_banned_peers", &[], "Peers that are banned now.");
 const BANNED_RANGES: Known = known(
     GAUGE,
@@ -130,10 +131,11 @@ const BANNED_RANGES: Known = known(
 const DENIED: Known = known(
     COUNTER,
     "p2p_connections_denied_total",
-    &[],
+    &["reason"],
     "Connections that this node closed before the handshake because of a limit or a ban.",
 );
-const PENALTIES: Known = known(COUNTER, "p2p_penalties_total", &[], "Offences of peers since the start.");
+const PENALTIES: Known =
+    known(COUNTER, "p2p_penalties_total", &["reason"], "Offences of peers since the start, by kind.");
 const SENDS_DROPPED: Known = known(
     COUNTER,
     "p2p_sends_dropped_total",
@@ -464,11 +466,16 @@ fn proposals(open: &[Proposal], out: &mut Families) {
 /// Adds the counters that the network keeps over all peers.
 fn network_totals(stats: &p2p::Stats, out: &mut Families) {
     out.put(&PEERS_OUTBOUND, stats.peers_outbound as f64);
-    out.put(&BANS, stats.bans as f64);
+    let offences = |number: fn(&p2p::Offences) -> u64| {
+        let named = p2p::Penalty::ALL.iter().zip(&stats.offences);
+        named.map(|(penalty, of)| (vec![label("reason", penalty.name)], number(of) as f64)).collect::<Vec<_>>()
+    };
+    out.many(&BANS, offences(|of| of.bans));
     out.put(&BANNED_PEERS, stats.banned as f64);
     out.put(&BANNED_RANGES, stats.banned_ranges as f64);
-    out.put(&DENIED, stats.denied as f64);
-    out.put(&PENALTIES, stats.penalties as f64);
+    let denials = p2p::Stats::DENIALS.iter().zip(stats.denials);
+    out.many(&DENIED, denials.map(|(reason, count)| (vec![label("reason", reason)], count as f64)).collect());
+    out.many(&PENALTIES, offences(|of| of.penalties));
     out.put(&SENDS_DROPPED, stats.sends_dropped as f64);
     out.put(&DIAL_FAILURES, stats.dial_failures as f64);
     out.put(&DIALS_REFUSED, stats.dials_refused as f64);
@@ -542,7 +549,8 @@ mod tests {
         let stats = p2p::Stats {
             banned: 1,
             banned_ranges: 2,
-            denied: 3,
+            denials: [0, 3, 0, 0, 0, 0],
+            offences: std::array::from_fn(|of| p2p::Offences { penalties: 20 + of as u64, bans: of as u64 }),
             dials_refused: 4,
             response_bytes: 5,
             requests_busy: 6,
@@ -557,7 +565,9 @@ mod tests {
         let series = [
             "p2p_banned_peers 1",
             "p2p_banned_ranges 2",
-            "p2p_connections_denied_total 3",
+            "p2p_connections_denied_total{reason=\"too_many_from_address\"} 3",
+            "p2p_penalties_total{reason=\"garbage\"} 20",
+            "p2p_bans_total{reason=\"bad_signature\"} 3",
             "p2p_dials_refused_total 4",
             "p2p_response_bytes 5",
             "p2p_requests_busy_total 6",
