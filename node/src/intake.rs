@@ -12,7 +12,7 @@ use p2p::Network;
 use rpc::clients::Client;
 use storage::{RocksKv, StateReader, Store, StoreError};
 use tokio::sync::oneshot;
-use types::{Height, NodeId, Params, TxBatch, TxId, VerifiedTx, Wire};
+use types::{Height, Params, TxBatch, TxId, VerifiedTx, Wire};
 
 use crate::{clock, metrics::Metrics};
 
@@ -121,18 +121,12 @@ impl Intake {
         }
     }
 
-    /// Processes some transactions of a peer's batch. Returns true if one was new and accepted.
+    /// Processes some transactions of a peer's batch. Returns the number of those that were new and accepted.
     ///
     /// Errors: one is malformed or not signed by its signer.
-    pub(crate) fn take_from_peer(
-        &self,
-        peer: NodeId,
-        txs: &[Vec<u8>],
-        source: Source,
-        since: Instant,
-    ) -> Result<bool, ()> {
+    pub(crate) fn take_from_peer(&self, txs: &[Vec<u8>], source: Source, since: Instant) -> Result<u64, ()> {
         let verified = self.verify(txs.iter().map(Vec::as_slice));
-        let Some(tip) = self.tip() else { return Ok(false) };
+        let Some(tip) = self.tip() else { return Ok(0) };
         let mut new = 0;
         for verified in verified {
             match verified {
@@ -142,10 +136,7 @@ impl Intake {
                 Err(_) => return Err(()),
             }
         }
-        if new > 0 {
-            self.handles.metrics.p2p.num_txs.with_label_values(&[&peer.to_string()]).inc_by(new);
-        }
-        Ok(new > 0)
+        Ok(new)
     }
 
     /// Publishes new outgoing transactions if they are due; else returns the time until they are.

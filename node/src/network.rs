@@ -80,6 +80,7 @@ impl Exchange {
             match event {
                 Event::Up { peer } => {
                     self.offer.withdraw();
+                    self.handles.pool.expect(peer.id);
                     inbox.push_now(Input::PeerUp(peer.id));
                     let task = tokio::spawn(self.clone().fetch_waiting(peer.id, peer.is_persistent));
                     fetching.insert(peer.id, task.abort_handle());

@@ -13,8 +13,8 @@
 //! the precommits of its last commit and its evidence are checked as far as they are new here.
 //!
 //! Long work is done in slices of [`SLICE`] signatures; between two slices a thread looks for more urgent work.
-//! Signatures in messages are also rated: messages of a peer beyond [`SIGNATURES_PER_SECOND`] are dropped, and the peer
-//! gets a penalty.
+//! Messages are also rated by their signatures, and one without a signature as one: messages of a peer beyond
+//! [`SIGNATURES_PER_SECOND`] are dropped, and the peer gets a penalty. What a peer sent before it disconnected is dropped.
 
 mod bucket;
 mod fair;
@@ -65,7 +65,8 @@ const BATCH_BYTES_PER_PEER_MAX: usize = 4 << 20;
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// Maximum rate of signature checks for the messages of one peer, per second: the votes of 5,000 / (2 · n) heights with
-/// n validators.
+/// n validators. A message without a signature counts as one: the hash of a part takes half as long as a check, and each round
+/// state is work for the consensus thread.
 pub const SIGNATURES_PER_SECOND: u32 = 5_000;
 /// Maximum signature checks that a peer may save up for a burst: certificates of a few rounds of the largest set.
 pub const SIGNATURES_BURST: u32 = 10_000;
@@ -103,6 +104,7 @@ struct Queues {
     blocks: VecDeque<BlockSlice>,
     submissions: FairQueue<IpAddr, Submission>,
     batches: FairQueue<NodeId, Batch>,
+    /// The rate of each connected peer.
     rates: BTreeMap<NodeId, Rate>,
     /// True if the mempool may have transactions to publish.
     is_outgoing: bool,
@@ -201,7 +203,13 @@ impl VerifyPool {
         self.work.notify_all();
     }
 
-    /// Queues a message of a peer; it is checked, then passed to the replica. A full queue drops it. Never blocks.
+    /// Prepares for the messages of a peer that has connected.
+    pub fn expect(&self, peer: NodeId) {
+        let bucket = Bucket::new(SIGNATURES_PER_SECOND, SIGNATURES_BURST, Instant::now());
+        self.lock().rates.insert(peer, Rate { bucket, penalized: None });
+    }
+
+    /// Queues a message of a connected peer; it is checked, then passed to the replica. A full queue drops it. Never blocks.
     pub fn message(&self, peer: NodeId, bytes: Vec<u8>, received: SystemTime) {
         let size = bytes.len();
         let mut queues = self.lock();
@@ -314,12 +322,12 @@ impl VerifyPool {
         receiver
     }
 
-    /// Drops the rate and the queued batches of a peer that has disconnected.
+    /// Drops the rate, the messages and the batches of a peer that has disconnected: the replica would take none of them.
     pub fn forget(&self, peer: NodeId) {
         let mut queues = self.lock();
         queues.rates.remove(&peer);
+        queues.messages.forget(&peer);
         queues.batches.forget(&peer);
-        drop(queues);
         let _ = self.deps.metrics.p2p.num_txs.remove_label_values(&[&peer.to_string()]); // the peer may have no series
     }
 
@@ -430,12 +438,11 @@ impl VerifyPool {
         self.deps.inbox.push(Input::Message { peer, message: checked, received });
     }
 
-    /// Takes signature checks from the peer's budget; returns false if the budget is used up.
+    /// Takes signature checks from the peer's budget; returns false if the budget is used up, or the peer has disconnected.
     fn may_check(&self, peer: NodeId, signatures: usize) -> bool {
         let now = Instant::now();
         let mut queues = self.lock();
-        let new = || Rate { bucket: Bucket::new(SIGNATURES_PER_SECOND, SIGNATURES_BURST, now), penalized: None };
-        let rate = queues.rates.entry(peer).or_insert_with(new);
+        let Some(rate) = queues.rates.get_mut(&peer) else { return false };
         if rate.bucket.take(now, signatures as u32) {
             return true;
         }
@@ -446,7 +453,8 @@ impl VerifyPool {
         drop(queues);
         self.deps.metrics.verify.dropped_total.with_label_values(&["flood"]).inc();
         if is_first {
-            let offence = Offence::Flood(format!("more than {SIGNATURES_PER_SECOND} signatures per second"));
+            let offence =
+                Offence::Flood(format!("more than {SIGNATURES_PER_SECOND} signatures and other messages per second"));
             penalize(&self.deps.network, peer, &offence);
         }
         false
@@ -497,8 +505,12 @@ impl VerifyPool {
         metrics.mempool.batch_size.with_label_values(&["in"]).observe(txs.len() as f64);
         let mut is_new = false;
         for slice in txs.chunks(SLICE) {
-            match self.deps.intake.take_from_peer(peer, slice, source, batch.since) {
-                Ok(some_new) => is_new |= some_new,
+            match self.deps.intake.take_from_peer(slice, source, batch.since) {
+                Ok(0) => {}
+                Ok(new) => {
+                    is_new = true;
+                    self.count_new(peer, new);
+                }
                 // An honest node forwards only transactions that decode and are correctly signed.
                 Err(()) => return self.reject(peer, batch.from),
             }
@@ -512,6 +524,14 @@ impl VerifyPool {
             BatchFrom::Fetched(done) => drop(done.send(())), // fails when the peer has disconnected
         }
         self.deps.intake.publish();
+    }
+
+    /// Counts transactions that a peer was the first to send, if it is still connected: the series of others are removed.
+    fn count_new(&self, peer: NodeId, txs: u64) {
+        let queues = self.lock();
+        if queues.rates.contains_key(&peer) {
+            self.deps.metrics.p2p.num_txs.with_label_values(&[&peer.to_string()]).inc_by(txs);
+        }
     }
 
     /// Rejects a batch that no honest peer sends.
@@ -587,12 +607,11 @@ impl Queues {
     }
 }
 
-/// Returns the number of signatures in a message that have to be checked.
+/// Returns the number of signatures in a message that have to be checked, or 1 if there are none.
 fn signatures_in(message: &PeerMessage) -> usize {
     match message {
-        PeerMessage::Proposal(_) | PeerMessage::Vote(_) => 1,
         PeerMessage::Certificate(certificate) => certificate.votes().len(),
-        PeerMessage::Evidence(evidence) => evidence.signatures(),
-        PeerMessage::Part { .. } | PeerMessage::RoundState(_) => 0,
+        PeerMessage::Evidence(evidence) => evidence.signatures().max(1),
+        PeerMessage::Proposal(_) | PeerMessage::Vote(_) | PeerMessage::Part { .. } | PeerMessage::RoundState(_) => 1,
     }
 }
