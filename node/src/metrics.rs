@@ -29,7 +29,7 @@ use std::{
 
 use prometheus::{Encoder, Registry, TextEncoder, core::Collector};
 use replica::{Committed, Input, Phase, Status};
-use rpc::clients::Clients;
+use rpc::clients::{Clients, Refused};
 use types::{Address, Block, ChainId, PeerMessage, Step, TxId, ValidatorSet};
 
 use crate::heard::Heard;
@@ -48,6 +48,8 @@ pub use waiting::Waiting;
 /// All metrics of a node.
 pub struct Metrics {
     clients: OnceLock<Arc<Clients>>,
+    /// What of the refusals to clients is in the metrics.
+    refused: Mutex<[u64; Refused::NAMES.len()]>,
     registry: Registry,
     process: Registry,
     facts: Mutex<Vec<Fact>>,
@@ -86,6 +88,7 @@ impl Metrics {
             blocksync: Blocksync::new(&on("blocksync")),
             state,
             clients: OnceLock::new(),
+            refused: Mutex::default(),
             verify: Verify::new(&on("verify")),
             mempool: Mempool::new(&on("mempool")),
             p2p: P2p::new(&on("p2p")),
@@ -132,6 +135,11 @@ impl Metrics {
         if let Some(clients) = self.clients.get() {
             self.rpc.connections.set(clients.connections() as i64);
             self.rpc.subscriptions.set(clients.subscriptions() as i64);
+            let mut shown = self.refused.lock().expect("a thread that panics stops the process");
+            for ((reason, shown), now) in Refused::NAMES.iter().zip(shown.iter_mut()).zip(clients.refused()) {
+                self.rpc.refused_total.with_label_values(&[reason]).inc_by(now.saturating_sub(*shown));
+                *shown = now;
+            }
         }
         let mut families = self.registry.gather();
         families.extend(self.process.gather());

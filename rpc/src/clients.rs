@@ -58,6 +58,26 @@ const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// a connection are dropped.
 const DEBTORS_MAX: usize = 4096;
 
+/// What was refused to clients, because of a bound on what they may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A new connection: no place was free.
+    Connection,
+    /// An idle connection was closed in favour of a new one.
+    Idle,
+    /// A request or a message: its address was over its budget.
+    Budget,
+    /// A connection was closed: too many bytes of requests waited.
+    RequestBytes,
+    /// An answer or an event: too many bytes waited to be read.
+    AnswerBytes,
+}
+
+impl Refused {
+    /// Names of what is refused, in labels of metrics, in the order of the enum.
+    pub const NAMES: [&str; 5] = ["connection", "idle", "budget", "request_bytes", "answer_bytes"];
+}
+
 /// All connected clients and the resources that each address has used.
 #[derive(Debug)]
 pub struct Clients {
@@ -67,6 +87,7 @@ pub struct Clients {
     request_bytes: AtomicUsize,
     answer_bytes: AtomicUsize,
     subscriptions: AtomicUsize,
+    refused: [AtomicU64; Refused::NAMES.len()],
 }
 
 #[derive(Debug, Default)]
@@ -134,7 +155,17 @@ impl Clients {
             request_bytes: AtomicUsize::new(0),
             answer_bytes: AtomicUsize::new(0),
             subscriptions: AtomicUsize::new(0),
+            refused: Default::default(),
         })
+    }
+
+    /// Returns how often each kind of refusal happened, in the order of [`Refused::NAMES`].
+    pub fn refused(&self) -> [u64; Refused::NAMES.len()] {
+        std::array::from_fn(|kind| self.refused[kind].load(Relaxed))
+    }
+
+    fn count(&self, refused: Refused) {
+        self.refused[refused as usize].fetch_add(1, Relaxed);
     }
 
     /// Returns the number of open connections.
@@ -164,8 +195,12 @@ impl Clients {
         let share = self.limits.address_connections_max.min(self.limits.connections_max);
         let is_full = open.clients.len() >= self.limits.connections_max;
         let has_share = account.connections.load(Relaxed) >= share;
-        if (has_share || is_full) && !open.evict(&mut seen, has_share.then_some(address), self.elapsed_ms()) {
-            return Err(if is_full { NoPlace::All(self.limits.connections_max) } else { NoPlace::Address(share) });
+        if has_share || is_full {
+            let has_evicted = open.evict(&mut seen, has_share.then_some(address), self.elapsed_ms());
+            self.count(if has_evicted { Refused::Idle } else { Refused::Connection });
+            if !has_evicted {
+                return Err(if is_full { NoPlace::All(self.limits.connections_max) } else { NoPlace::Address(share) });
+            }
         }
         open.next_id += 1;
         account.connections.fetch_add(1, Relaxed);
@@ -284,6 +319,11 @@ impl Client {
         self.account.lock().wait(Instant::now(), &self.clients.limits)
     }
 
+    /// Counts a refusal, for the metrics.
+    pub(crate) fn count(&self, refused: Refused) {
+        self.clients.count(refused);
+    }
+
     /// Charges bytes to the address: of requests that it sent, or of events that it received.
     pub fn charge_bytes(&self, bytes: usize) {
         self.account.lock().bytes += bytes as f64;
@@ -328,7 +368,11 @@ impl Client {
         }
         let can_be_told = !is_websocket && self.working.load(Relaxed) > 0;
         let may_go_on = || self.has_room_to_read() && !(is_websocket && self.wait() > WAIT_MAX);
-        can_be_told || unread <= SMALL_REQUEST_BYTES_MAX || may_go_on()
+        let goes_on = can_be_told || unread <= SMALL_REQUEST_BYTES_MAX || may_go_on();
+        if !goes_on {
+            self.count(Refused::RequestBytes);
+        }
+        goes_on
     }
 
     /// Returns true if more bytes of a request may be read.
@@ -355,7 +399,11 @@ impl Client {
         let of_address = self.account.answer_bytes.fetch_add(bytes, Relaxed);
         let room = Room { client: self.clone(), bytes };
         let fits = |before: usize, max: usize| before == 0 || before + bytes <= max;
-        (fits(in_all, ANSWER_BYTES_MAX) && fits(of_address, ANSWER_BYTES_MAX / 2)).then_some(room)
+        let fits = fits(in_all, ANSWER_BYTES_MAX) && fits(of_address, ANSWER_BYTES_MAX / 2);
+        if !fits {
+            self.count(Refused::AnswerBytes);
+        }
+        fits.then_some(room)
     }
 
     /// Returns true if this connection may be evicted.

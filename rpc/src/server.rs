@@ -34,7 +34,7 @@ use tokio::{
 use crate::{
     args::Args,
     calls::{answers, no_room, over_budget},
-    clients::{self, Client, NoPlace, Room, Work},
+    clients::{self, Client, NoPlace, Refused, Room, Work},
     context::Context,
     error::{Error, Kind},
     events::Hub,
@@ -150,7 +150,11 @@ impl Connection {
         if !wait.is_zero() {
             sleep(wait.min(clients::WAIT_MAX)).await;
         }
-        self.client.wait().is_zero()
+        let is_within = self.client.wait().is_zero();
+        if !is_within {
+            self.client.count(Refused::Budget);
+        }
+        is_within
     }
 
     async fn post(self, parts: &Parts, body: Body, work: Work) -> Response {

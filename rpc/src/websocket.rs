@@ -15,7 +15,7 @@ use tokio::time::{Instant, interval_at, sleep};
 use crate::{
     args::Args,
     calls::{self, Answers},
-    clients::{self, Client as Connected, Place, Room, Subscribed, Taken, Work},
+    clients::{self, Client as Connected, Place, Refused, Room, Subscribed, Taken, Work},
     error::Error,
     events::{self, CommittedHeight, Cursor, Event, Missed},
     http::Stopped,
@@ -177,7 +177,10 @@ impl Client<'_> {
     async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8], read: Taken) -> Result<(), End> {
         let (server, connected) = (self.server.clone(), self.connected.clone());
         let parsed = match server.values().count(bytes) {
-            Ok(()) if connected.wait() > clients::WAIT_MAX => Err(calls::over_budget()),
+            Ok(()) if connected.wait() > clients::WAIT_MAX => {
+                connected.count(Refused::Budget);
+                Err(calls::over_budget())
+            }
             Ok(()) => {
                 sleep(connected.wait()).await;
                 server.parse(bytes.to_vec().into(), &connected).await

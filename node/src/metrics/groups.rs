@@ -81,6 +81,7 @@ pub struct Rpc {
     errors_total: IntCounterVec,
     pub(super) connections: IntGauge,
     pub(super) subscriptions: IntGauge,
+    pub(super) refused_total: IntCounterVec,
 }
 
 impl Rpc {
@@ -262,6 +263,12 @@ impl Rpc {
             errors_total: on.counters("errors_total", "Calls answered with an error.", &["method"]),
             connections: on.gauge("connections", "Open connections."),
             subscriptions: on.gauge("subscriptions", "Open subscriptions."),
+            refused_total: on.counters(
+                "refused_total",
+                "Refusals because of a bound on what clients may cost: `connection` (no place), `idle` (closed for a new \
+                 connection), `budget` (of an address), `request_bytes`, `answer_bytes`.",
+                &["reason"],
+            ),
         }
     }
 }
