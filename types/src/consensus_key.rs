@@ -184,10 +184,11 @@ impl ConsensusPublicKey {
     /// Errors: `SignatureError::Mismatch` if the signature does not hold.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
         let parts = [self.key_type().name().as_bytes(), self.bytes(), &signature.0, message];
-        once(parts, || match self {
-            Self::Secp256k1(key) => key.verify(&sha256(message), signature),
-            Self::Ed25519(key) => key.verify(message, signature),
-        })
+        let holds = || match self {
+            Self::Secp256k1(key) => key.verify(&sha256(message), signature).is_ok(),
+            Self::Ed25519(key) => key.verify(message, signature).is_ok(),
+        };
+        if once(parts, holds) { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 }
 

@@ -114,13 +114,14 @@ impl PublicKey {
     ///
     /// Errors: `SignatureError::Mismatch`, also if only the recovery bit is wrong.
     pub fn verify_recoverable(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
-        once([b"transaction", &self.bytes, &signature.0, &digest.0], || self.recover(digest, signature))
+        let parts: [&[u8]; 4] = [b"transaction", &self.bytes, &signature.0, &digest.0];
+        if once(parts, || self.recovers(digest, signature)) { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 
-    fn recover(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
-        let (r, s, parity) = signature.parts().ok_or(SignatureError::Mismatch)?;
+    fn recovers(&self, digest: &Hash, signature: &TxSignature) -> bool {
+        let Some((r, s, parity)) = signature.parts() else { return false };
         let z = scalar(digest.0);
-        let s_inverse = Option::<Scalar>::from(s.invert_vartime()).ok_or(SignatureError::Mismatch)?;
+        let Some(s_inverse) = Option::<Scalar>::from(s.invert_vartime()) else { return false };
         let nonce_point: AffinePoint = ProjectivePoint::mul_by_generator_and_mul_add_vartime(
             &(z * s_inverse),
             &(r * s_inverse),
@@ -131,7 +132,7 @@ impl PublicKey {
         // of 0 or 1.
         let x_is_r = nonce_point.x() == r.to_bytes();
         let parity_is_v = nonce_point.y_is_odd().unwrap_u8() == parity;
-        if x_is_r && parity_is_v { Ok(()) } else { Err(SignatureError::Mismatch) }
+        x_is_r && parity_is_v
     }
 }
 

@@ -25,7 +25,7 @@ pub struct News {
     hash: Hash,
     /// True if an earlier process of the node had signed it, and its store had it at the start.
     pub is_restored: bool,
-    /// The message.
+    /// The signed message that the node sends.
     pub message: Arc<PeerMessage>,
 }
 
