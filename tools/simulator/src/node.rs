@@ -15,7 +15,7 @@ use genesis::Genesis;
 use mempool::{Mempool, SharedPool, Source};
 use replica::{Committed, Config, Halt, Input, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
-use types::{Address, ConsensusSecretKey, Height, KeyType, Moment, NodeId, SignState, Time, ValidatorSet};
+use types::{Address, ConsensusSecretKey, Height, KeyType, Moment, NodeId, PeerMessage, SignState, Time, ValidatorSet};
 
 use crate::{byzantine::Twister, disk::SimKv, liar::Behaviour, mutation::Mutation, program::PROGRAMS};
 
@@ -146,7 +146,7 @@ impl Node {
             program: 0,
             behaviour,
             is_forgiving: false,
-            twister: Twister::default(),
+            twister: behaviour.map(Twister::new).unwrap_or_default(),
             disk: MemDisk::new(),
             state_file: StateFile::default(),
             hidden_peers: BTreeSet::new(),
@@ -217,6 +217,22 @@ impl Node {
             && mutation != Some(Mutation::ForgetNextKey)
         {
             alive.replica.hold(key);
+        }
+    }
+
+    /// Returns false if the node violates the protocol and the message shows what it signed itself: its replica would stop,
+    /// because it knows nothing of that, and the node would lie no more.
+    pub fn can_hear(&self, message: &PeerMessage) -> bool {
+        if matches!(self.behaviour, None | Some(Behaviour::Twin)) {
+            return true;
+        }
+        match message {
+            PeerMessage::Evidence(evidence) => !self.addresses().any(|address| evidence.names(&address)),
+            PeerMessage::Vote(signed) => !self.is_own(&signed.vote.validator),
+            PeerMessage::Certificate(certificate) => {
+                !certificate.votes().iter().any(|signed| self.is_own(&signed.vote.validator))
+            }
+            _ => true,
         }
     }
 

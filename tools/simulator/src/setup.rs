@@ -86,7 +86,8 @@ pub struct Setup {
     pub full_nodes: usize,
     /// Additional nodes that have the key of a validator, by index: node and validator.
     pub twins: BTreeMap<usize, usize>,
-    /// Nodes that violate the protocol, by index; the validators among them have less than a third of the power.
+    /// Nodes that violate the protocol, by index; in worlds that are drawn, the validators among them have less than a third
+    /// of the power.
     pub byzantine: BTreeMap<usize, Behaviour>,
     /// True if double signs cost nothing.
     pub is_forgiving: bool,
@@ -209,6 +210,15 @@ impl Setup {
     pub fn with_byzantine(mut self, index: usize, behaviour: Behaviour) -> Self {
         self.byzantine.insert(index, behaviour);
         self
+    }
+
+    /// Creates a world whose last validators violate the protocol together, whatever their power is. From more than a third of
+    /// the power on they may break agreement; with exactly a third they can only stop the chain.
+    pub fn with_coalition(correct: &[u64], coalition: &[u64], behaviour: Behaviour) -> Self {
+        let powers = [correct, coalition].concat();
+        let members = correct.len()..powers.len();
+        let setup = Self { powers, ..Self::validators(members.end) };
+        members.fold(setup, |setup, index| setup.with_byzantine(index, behaviour))
     }
 
     /// Sets the rule that is broken in every correct node.

@@ -11,36 +11,63 @@ use types::{
 
 use super::{Event, Parcel, World, short};
 use crate::{
-    byzantine::{Said, spoil_response},
+    byzantine::{Said, Twister},
     liar::{Behaviour, Liar},
     node::peer,
+    random::Random,
 };
 
 impl World {
     /// Returns what a node with this behaviour sends instead of what it should send.
     pub(super) fn twist(&mut self, node: usize, behaviour: Behaviour, said: Vec<Said>) -> Vec<Said> {
+        self.as_liar(node, behaviour, |twister, liar, random| twister.twist(liar, random, said))
+    }
+
+    /// Lets a running node that violates the protocol act with all that it knows.
+    fn as_liar<R>(
+        &mut self,
+        node: usize,
+        behaviour: Behaviour,
+        act: impl FnOnce(&mut Twister, &Liar<'_>, &mut Random) -> R,
+    ) -> R {
         let mut twister = std::mem::take(&mut self.nodes[node].twister);
+        let tally = twister.tally().clone();
         let now = self.nodes[node].clock(self.epoch, self.now);
         let others: Vec<usize> = (0..self.nodes.len()).filter(|other| *other != node).collect();
-        let conspirators = self.nodes.iter().filter(|node| node.behaviour == Some(Behaviour::Coalition));
-        let coalition: Vec<ConsensusSecretKey> = conspirators.filter_map(|node| node.key().cloned()).collect();
+        let is_ally = |other: &&usize| behaviour.is_coordinated() && self.nodes[**other].behaviour == Some(behaviour);
+        let allies: Vec<usize> = others.iter().filter(is_ally).copied().collect();
         let of = &self.nodes[node];
-        let engine = of.alive.as_ref().expect("it just sent a message").replica.engine();
+        let conspirators = [&allies[..], &[node]].concat();
+        let key_of = |node: usize| self.nodes[node].key().filter(|_| behaviour == Behaviour::Coalition).cloned();
+        let coalition: Vec<ConsensusSecretKey> = conspirators.into_iter().filter_map(key_of).collect();
+        let engine = of.alive.as_ref().expect("it runs").replica.engine();
         let stranger = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key");
+        let power_of = |other: &usize| {
+            let address = self.nodes[*other].key_in(engine.validators())?.public_key().address();
+            Some((*other, engine.validators().by_address(&address)?.1.power.0))
+        };
+        let powers = || -> Vec<(usize, u64)> { others.iter().filter_map(power_of).collect() };
         let liar = Liar {
             behaviour,
+            index: node,
             key: of.key().unwrap_or(&stranger),
             coalition: &coalition,
+            allies: &allies,
             chain_id: &self.chain_id,
+            synchrony: self.setup.params.synchrony,
+            block_bytes_max: self.setup.params.block.bytes_max,
             validators: engine.validators(),
             height: engine.height(),
+            round: engine.round(),
             others: &others,
+            powers: &powers,
             now,
             decided: &of.committed,
+            tally: &tally,
         };
-        let twisted = twister.twist(&liar, &mut self.random, said);
+        let result = act(&mut twister, &liar, &mut self.random);
         self.nodes[node].twister = twister;
-        twisted
+        result
     }
 
     /// Sends a message over the links.
@@ -155,11 +182,9 @@ impl World {
     /// Delivers a message at once and over any link: one that was held back, or a forged one.
     pub fn hand(&mut self, parcel: &Parcel) {
         let Parcel { from, to, ref message } = *parcel;
-        if let PeerMessage::Evidence(evidence) = &**message
-            && !self.nodes[to].is_correct()
-            && self.nodes[to].addresses().any(|address| evidence.names(&address))
-        {
-            return; // a liar does not stop when it is accused
+        self.nodes[to].twister.hear(from, message);
+        if !self.nodes[to].can_hear(message) {
+            return;
         }
         let received = self.nodes[to].clock(self.epoch, self.now);
         let life = self.nodes[to].life;
@@ -241,12 +266,11 @@ impl World {
             return;
         }
         let Some(alive) = &self.nodes[to].alive else { return };
-        if self.nodes[to].behaviour == Some(Behaviour::Claimant) {
-            return;
-        }
         let (mut response, None) = replica::serve(&alive.store, blocks) else { return };
-        if self.nodes[to].behaviour.is_some_and(|b| matches!(b, Behaviour::Garbage | Behaviour::BadBlocks)) {
-            spoil_response(&mut self.random, &mut response);
+        if let Some(behaviour) = self.nodes[to].behaviour {
+            let served = self.as_liar(to, behaviour, |twister, liar, random| twister.serve(liar, random, response));
+            let Some(served) = served else { return };
+            response = served;
         }
         if let Some(at) = self.network.arrivals(&mut self.random, self.now, to, from).into_iter().next() {
             let response = BlockResponse::decode(&response.encode()).ok();
