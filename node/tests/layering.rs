@@ -14,7 +14,8 @@
 //! | `client` | `types` |
 //! | `load` | `types`, `genesis`, `client` |
 //! | `faults` | `types`, `client`, `load` |
-//! | `simulator` | all but `files`, `light`, `p2p`, `rpc`, `client`, `load`, `faults`, `node` |
+//! | `chaos` | `types`, `files`, `client`, `faults` |
+//! | `simulator` | all but `files`, `light`, `p2p`, `rpc`, `client`, `load`, `faults`, `chaos`, `node` |
 //! | `node` | all but `simulator` |
 //!
 //! Direct dependencies of every kind (normal, build, dev) come from `cargo metadata`. All transitive dependencies of a
@@ -29,7 +30,7 @@ use std::process::Command;
 
 /// Each crate of the workspace, with the workspace crates on which it may depend. A crate that is not listed is not
 /// allowed.
-const MAY_USE: [(&str, &str); 16] = [
+const MAY_USE: [(&str, &str); 17] = [
     ("types", ""),
     ("consensus", "types"),
     ("app", "types"),
@@ -44,8 +45,9 @@ const MAY_USE: [(&str, &str); 16] = [
     ("client", "types"),
     ("load", "types genesis client"),
     ("faults", "types client load"),
+    ("chaos", "types files client faults"),
     ("simulator", "types consensus app storage genesis mempool replica"),
-    ("node", "types consensus app storage genesis files mempool replica light p2p rpc client load faults"),
+    ("node", "types consensus app storage genesis files mempool replica light p2p rpc client load faults chaos"),
 ];
 
 /// Crates that must run under a virtual clock. Neither these crates nor their dependencies use the disk, the network or
@@ -120,7 +122,7 @@ fn sans_io_crates_pull_in_no_io() {
 
 #[test]
 fn tools_pull_in_no_node() {
-    for name in ["client", "load", "faults"] {
+    for name in ["client", "load", "faults", "chaos"] {
         let closure = closure(name, &[]);
         let found = io_packages(&closure);
         assert!(found.is_empty(), "{name} pulls in {found:?}; `cargo tree -p cairn-{name} -e normal` shows how");
@@ -131,7 +133,7 @@ fn tools_pull_in_no_node() {
 fn a_node_without_tools_has_none_of_their_crates() {
     let with = closure("node", &[]);
     let without = closure("node", &["--no-default-features"]);
-    for name in ["cairn-load", "cairn-faults", "plotters"] {
+    for name in ["cairn-load", "cairn-faults", "cairn-chaos", "plotters"] {
         assert!(with.contains(name) && !without.contains(name), "{name} belongs to the feature `tools`");
     }
 }
@@ -234,6 +236,8 @@ fn a_wrong_edge_is_caught() {
         ("load", "replica"),
         ("load", "faults"),
         ("faults", "genesis"),
+        ("faults", "chaos"),
+        ("chaos", "node"),
         ("node", "simulator"),
         ("helpers", "types"),
     ] {

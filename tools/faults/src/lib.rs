@@ -26,7 +26,7 @@
 //! - **F5** A validator or a throughput that never recovers is a violation, not a missing figure (`report`: what never
 //!   came back).
 
-mod chain;
+pub mod chain;
 mod docker;
 mod error;
 mod net;
