@@ -147,7 +147,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts one lie.
+    /// Counts one more lie of this kind.
     pub fn add(&self, lie: &'static str) {
         *self.counts.borrow_mut().entry(lie).or_default() += 1;
     }
