@@ -1,4 +1,29 @@
 //! Proves safety and progress in single situations, many of which revealed an error in a random run.
+//!
+//! Each sentence has a test, here or in another file:
+//!
+//! | sentence | test |
+//! |---|---|
+//! | a block that was pushed out is fetched before it is precommitted | `i4_an_evicted_block_is_fetched_again_before_it_is_locked` |
+//! | and can still be judged | `steps` of `replica`: `i4_a_block_that_was_evicted_before_its_parts_came_still_gets_a_verdict` |
+//! | one Byzantine of four keeps rounds failing while the locked one is cut off | `named`: the test of this name |
+//! | an old copy meets its height in a later round | `backups`: `a_disk_of_an_earlier_round_signs_nothing_at_its_height` |
+//! | and is silent at the first live height | `backups`: `the_first_live_height_after_catching_up_is_left_out` |
+//! | claims of strangers do not stop a restarted network | `named`: the test of this name |
+//! | and are not our catching up | `claims_of_far_heights_change_nothing_that_clients_see` |
+//! | answers to one peer are bounded whatever it says | `claims` of `replica`: `answers_to_round_states_are_always_bounded` |
+//! | garbage for the next height does not start it | `unsigned_messages_start_no_height` |
+//! | blocks slower than their proposals are decided in round 0 | `blocks_that_take_long_to_arrive_are_decided_in_round_0` |
+//! | a lock outlives 256 other blocks | `rules` of `consensus`: `i6_after_hundreds_of_blocks_the_locked_one_is_still_known_and_decided` |
+//! | a forged vote counts nowhere | `named`: the test of this name |
+//! | a block of several parts has one holder | `named`: `a_block_of_several_parts_that_one_node_received_reaches_the_others_from_there` |
+//! | its parts come before the proposal | `named`: `parts_that_come_before_their_proposal_wait_for_it` |
+//! | parts of another block come | `named`: `parts_of_another_block_do_not_delay_the_block`, `a_proposal_with_the_parts_of_another_block_fails_its_round_only` |
+//! | clocks jump | `cluster`: `a_wall_clock_jump_costs_only_the_proposals_made_during_it`; `deadlines`: `a_clock_that_jumps_ahead_costs_few_heights` |
+//! | safety breaks above one third and only there | `named`: the test of this name |
+//! | two of four lose everything after a decision | `named`: the test of this name, and `two_of_four_lose_their_unsynced_writes_after_a_decision` |
+//! | eight liars and a late node | `named`: `a_late_node_catches_up_among_eight_liars` |
+//! | a hundred validators, a late round that heals, a flood of invalid votes | `bounds` |
 #![allow(missing_docs)]
 
 use std::time::Duration;
