@@ -143,6 +143,9 @@ need a C compiler (cc). Disk: about 300 MB for each quarter of an hour, removed 
         /// New folder for homes, logs and backups [default: in the temporary folder of the system]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+        /// Keep the folder at the end, also if no rule was broken
+        #[arg(long)]
+        keep: bool,
         /// Program of the validators [default: `cairn` in the folder of this program]
         #[arg(long, value_name = "FILE")]
         cairn: Option<PathBuf>,
@@ -226,8 +229,10 @@ need a C compiler (cc). Disk: about 300 MB for each quarter of an hour, removed 
             signals::on_each(&kinds, move |_| stopping.store(true, Ordering::Relaxed)).map_err(Failure::refused)?;
             os::prefer_latency();
             let ended = chaos::run(&wanted, &say, &stop);
-            let is_kept = ended.as_ref().is_ok_and(|report| !report.is_well());
-            if !is_kept {
+            let is_kept = self.keep || ended.as_ref().is_ok_and(|report| !report.is_well());
+            if is_kept {
+                say(&format!("homes, logs and backups are in {}", wanted.dir.display()));
+            } else {
                 let _ = fs::remove_dir_all(&wanted.dir); // a mount in it is gone with its owner
             }
             let report = ended.map_err(failed)?;
