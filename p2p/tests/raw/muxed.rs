@@ -174,7 +174,7 @@ impl Muxed {
                 if let Some(end) = end(heard)
                     && end > was
                 {
-                    let answer = data(stream, ACK, &heard[..end].to_vec());
+                    let answer = data(stream, ACK, &heard[..end]);
                     self.write(&answer).await;
                 }
             }
