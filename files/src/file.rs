@@ -138,10 +138,10 @@ pub fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
-/// Reads a JSON file of the shape `T`. The error names the position of a syntax error or the invalid field, and shows no
-/// content of the file.
-pub(crate) fn read_json<T: DeserializeOwned>(file: &Path, bytes_max: usize) -> Result<T, FileError> {
-    json_of(file, &read(file, bytes_max)?, ": restore the file from a copy")
+/// Reads the content of a JSON file of the shape `T`; `file` is for the error, which names the position of a syntax error or the
+/// invalid field, and shows no content of the file.
+pub(crate) fn read_json<T: DeserializeOwned>(file: &Path, bytes: &[u8]) -> Result<T, FileError> {
+    json_of(file, bytes, ": restore the file from a copy")
 }
 
 /// Reads the JSON of a file as the shape `T`. The error is that of [`read_json`], with another `way_out` if it is not

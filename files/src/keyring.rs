@@ -45,7 +45,14 @@ impl AccountKey {
     ///
     /// Errors: [`FileError::Name`] if the name is invalid; otherwise [`FileError`] with the file and the invalid field.
     pub fn load(name: &str, file: &Path) -> Result<Self, FileError> {
-        let shape: KeyFileShape = read_json(file, KEY_FILE_BYTES_MAX)?;
+        Self::of_file(name, file, &file::read(file, KEY_FILE_BYTES_MAX)?)
+    }
+
+    /// Reads an account key from the content of a file and gives it a name; `file` is for the error.
+    ///
+    /// Errors: [`FileError::Name`] if the name is invalid; [`FileError::Content`] with the file and the invalid field.
+    pub fn of_file(name: &str, file: &Path, content: &[u8]) -> Result<Self, FileError> {
+        let shape: KeyFileShape = read_json(file, content)?;
         match in_file(file, shape.secret(&[KeyType::Secp256k1]))? {
             ConsensusSecretKey::Secp256k1(secret) => Self::new(name, secret),
             ConsensusSecretKey::Ed25519(_) => unreachable!("it is of the type that was asked for"),

@@ -144,7 +144,14 @@ impl ValidatorKey {
     ///
     /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
-        let shape: KeyFileShape = read_json(file, KEY_FILE_BYTES_MAX)?;
+        Self::of_file(file, &file::read(file, KEY_FILE_BYTES_MAX)?)
+    }
+
+    /// Reads the key from the content of a file; `file` is for the error.
+    ///
+    /// Errors: [`FileError::Content`] with the file and the invalid field.
+    pub fn of_file(file: &Path, content: &[u8]) -> Result<Self, FileError> {
+        let shape: KeyFileShape = read_json(file, content)?;
         Ok(Self { secret: in_file(file, shape.secret(&KeyType::ALL))? })
     }
 
@@ -226,7 +233,14 @@ impl NodeKey {
     ///
     /// Errors: [`FileError`] with the file and the invalid field.
     pub fn load(file: &Path) -> Result<Self, FileError> {
-        let shape: NodeKeyShape = read_json(file, KEY_FILE_BYTES_MAX)?;
+        Self::of_file(file, &file::read(file, KEY_FILE_BYTES_MAX)?)
+    }
+
+    /// Reads the node key from the content of a file; `file` is for the error.
+    ///
+    /// Errors: [`FileError::Content`] with the file and the invalid field.
+    pub fn of_file(file: &Path, content: &[u8]) -> Result<Self, FileError> {
+        let shape: NodeKeyShape = read_json(file, content)?;
         in_file(file, read_node_key(&shape.priv_key).map_err(|error| error.within("priv_key")))
     }
 

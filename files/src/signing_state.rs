@@ -90,7 +90,13 @@ pub fn load(file: &Path) -> Result<SignState, FileError> {
 ///
 /// Errors: [`FileError`] with the file and the invalid field.
 pub fn load_alone(file: &Path) -> Result<SignState, FileError> {
-    let bytes = file::read(file, KEY_FILE_BYTES_MAX)?;
+    of_file(file, &file::read(file, KEY_FILE_BYTES_MAX)?)
+}
+
+/// Reads the state from the content of a file; `file` is for the error.
+///
+/// Errors: [`FileError::Content`] with the file and the invalid field.
+pub fn of_file(file: &Path, bytes: &[u8]) -> Result<SignState, FileError> {
     let padding = bytes.len() - bytes.trim_ascii_end().len();
     if bytes.len() != RECORD_BYTES && padding > LINE_END_BYTES_MAX {
         return Err(FileError::content(
@@ -108,10 +114,14 @@ pub fn load_alone(file: &Path) -> Result<SignState, FileError> {
         }
     }
     // The error must not advise to restore the file from a copy: an older state is worse than none.
-    in_file(file, read(json_of(file, &bytes, "")?))
+    in_file(file, read(json_of(file, bytes, "")?))
 }
 
 /// Returns the state that the document describes. The signed bytes count only together with their signature.
+/// Maximum bytes of a message that a validator signs; those of a vote with the longest chain id have fewer than 200. It leaves
+/// room for the rest of a record.
+const SIGNED_BYTES_MAX: usize = 512;
+
 fn read(SignStateShape { height, round, step, signature, signbytes }: SignStateShape) -> Result<SignState, FieldError> {
     if height > i64::MAX as u64 {
         return Err(FieldError::new("height", "is too large for a height"));
@@ -125,6 +135,11 @@ fn read(SignStateShape { height, round, step, signature, signbytes }: SignStateS
     let signature = signature.map(|text| base64("signature", &text).map(Signature)).transpose()?;
     let sign_bytes = signbytes.map(|text| HEXUPPER_PERMISSIVE.decode(text.as_bytes())).transpose();
     let sign_bytes = sign_bytes.map_err(|_| FieldError::new("signbytes", "is not hexadecimal"))?;
+    if let Some(got) = sign_bytes.as_ref().map(Vec::len).filter(|got| *got > SIGNED_BYTES_MAX) {
+        let reason =
+            format!("has {got} bytes, a validator signs at most {SIGNED_BYTES_MAX}: it is not what was signed");
+        return Err(FieldError::new("signbytes", reason));
+    }
     Ok(SignState { height: Height(height), round: Round(round), step, signed: sign_bytes.zip(signature) })
 }
 

@@ -378,3 +378,19 @@ fn new_testnets_have_new_keys() {
     assert!(Testnet::plan(one).is_ok());
     assert_eq!(PathBuf::from("keys").join("alice.json"), Keyring::new("keys").file("alice").unwrap());
 }
+
+/// The node writes what it read at a place of constant length.
+#[test]
+fn a_signing_state_with_more_bytes_than_are_signed_is_refused() {
+    let path = std::path::Path::new("state.json");
+    let state = |bytes: usize| SignState {
+        height: Height(3),
+        round: Round(1),
+        step: 2,
+        signed: Some((vec![7; bytes], Signature([1; 64]))),
+    };
+    let longest = signing_state::of_file(path, &signing_state::to_file(&state(512))).unwrap();
+    assert_eq!(signing_state::of_file(path, &signing_state::to_record(&longest)).unwrap(), longest);
+    let error = signing_state::of_file(path, &signing_state::to_file(&state(513))).unwrap_err().to_string();
+    assert!(error.contains("signbytes: has 513 bytes, a validator signs at most 512"), "{error}");
+}
