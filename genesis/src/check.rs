@@ -18,6 +18,9 @@ use crate::{
 /// A hundred percent in hundredths of a percent.
 const ALL_BPS: u32 = 10_000;
 
+/// Maximum of the first height: half of the heights that have an encoding, so that a chain does not reach the last one.
+const INITIAL_HEIGHT_MAX: u64 = i64::MAX as u64 / 2;
+
 const NO_KEY: &str = "this address can belong to no key: check it";
 
 /// Checks a document, apart from the power that follows from the stake, and returns the set of the first height.
@@ -25,7 +28,7 @@ const NO_KEY: &str = "this address can belong to no key: check it";
 /// Errors: all faults, each with the path of the invalid field.
 pub(crate) fn document(document: &Document) -> Result<ValidatorSet, Vec<FieldError>> {
     let mut faults = Faults::default();
-    if document.initial_height.0 == 0 || document.initial_height.0 > i64::MAX as u64 {
+    if document.initial_height.0 == 0 || document.initial_height.0 > INITIAL_HEIGHT_MAX {
         faults.add("initial_height", format!("{} is not a height: use 1", document.initial_height));
     }
     let mut params = Some(document.params.clone());

@@ -14,7 +14,7 @@ pub(crate) struct Faults(Vec<FieldError>);
 
 impl Faults {
     /// Adds a fault of a field, unless there are [`FAULTS_MAX`] already.
-    pub fn add(&mut self, field: impl Into<String>, reason: impl ToString) {
+    pub fn add(&mut self, field: impl AsRef<str>, reason: impl ToString) {
         self.push(FieldError::new(field, reason));
     }
 

@@ -15,7 +15,7 @@ use serde::{
 };
 use serde_json::Value;
 use thiserror::Error;
-use types::{ConsensusPublicKey, KeyType};
+use types::{ConsensusPublicKey, KeyType, is_plain};
 
 /// An error about a missing or invalid field.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -30,10 +30,15 @@ pub struct FieldError {
 /// Maximum number of characters of an invalid value or name that an error repeats.
 const SHOWN_CHARS: usize = 80;
 
+/// Maximum number of characters of the path of a field in an error.
+const PATH_CHARS: usize = 200;
+
 impl FieldError {
-    /// Creates an error about a field.
-    pub fn new(field: impl Into<String>, reason: impl ToString) -> Self {
-        Self { field: field.into(), reason: reason.to_string() }
+    /// Creates an error about a field. The author of a document chooses the names of its fields: the error shows a long one only in
+    /// part, and nothing of it that would control a terminal.
+    pub fn new(field: impl AsRef<str>, reason: impl ToString) -> Self {
+        let field = field.as_ref().chars().filter(|c| is_plain(*c)).take(PATH_CHARS).collect();
+        Self { field, reason: reason.to_string() }
     }
 
     /// Returns the error with the path as seen from outside of `parent`, which contains the field or is the field.

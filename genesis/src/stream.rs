@@ -38,7 +38,7 @@ impl Reading {
         Passing(self, PhantomData)
     }
 
-    fn fail<T, E: de::Error>(&self, field: impl Into<String>, reason: impl ToString) -> Result<T, E> {
+    fn fail<T, E: de::Error>(&self, field: impl AsRef<str>, reason: impl ToString) -> Result<T, E> {
         self.fail_with(FieldError::new(field, reason))
     }
 

@@ -489,3 +489,28 @@ proptest! {
         let _ = Genesis::parse(&GOLDEN.as_bytes()[..at]);
     }
 }
+
+/// The author of a document cannot control the terminal of the person who validates it.
+#[test]
+fn errors_about_a_document_are_short_and_plain() {
+    let name = format!("\u{1b}[2J\u{202E}{}", "x".repeat(100_000));
+    let mut unknown: Value = serde_json::from_str(GOLDEN).unwrap();
+    unknown[&name] = json!(1);
+    let mut nested: Value = serde_json::from_str(GOLDEN).unwrap();
+    nested["app_state"][&name] = json!(1);
+    let twice = format!("{{{0}:1,{0}:1}}", json!(name));
+    let twice_inside = format!("{{\"app_state\":{twice}}}");
+    for text in [unknown.to_string(), nested.to_string(), twice, twice_inside] {
+        let error = Genesis::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.len() < 1500 && error.chars().all(types::is_plain), "{error:?}");
+    }
+}
+
+#[test]
+fn a_chain_does_not_begin_where_heights_end() {
+    let at = |height| Genesis::new(Document { initial_height: Height(height), ..document() });
+    assert!(at(i64::MAX as u64 / 2).is_ok());
+    for height in [0, i64::MAX as u64 / 2 + 1, i64::MAX as u64, u64::MAX] {
+        assert_eq!(at(height).unwrap_err().field, "initial_height");
+    }
+}

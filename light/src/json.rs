@@ -9,9 +9,17 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer, de::Error};
 use types::{
     Address, BLOCK_PROTOCOL, BlockId, ChainId, Commit, CommitSig, ConsensusPublicKey, Hash, Header, Height, KeyType,
-    LightBlock, PartSetHeader, Power, Round, Signature, Time, ValidatorSet,
+    LightBlock, PartSetHeader, Power, Round, Signature, Time, ValidatorSet, is_plain,
     limits::{PARTS_MAX, VALIDATORS_MAX},
 };
+
+/// Maximum number of characters of an error that repeats a part of a file.
+const SHOWN_CHARS: usize = 300;
+
+/// Returns a text that may repeat a part of a file, such that the author of the file can neither control a terminal nor fill it.
+pub fn plainly(text: impl Display) -> String {
+    text.to_string().chars().filter(|c| is_plain(*c)).take(SHOWN_CHARS).collect()
+}
 
 /// The time in the commit entry of an absent validator.
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";

@@ -13,7 +13,7 @@ use types::{Address, ChainId, DecodeError, Hash, Height, LightBlock, Time, Valid
 use crate::{
     Trust,
     header::{HeaderError, Link, Signed, verify_header},
-    json::{Bytes, SignedHeader, validators},
+    json::{Bytes, SignedHeader, plainly, validators},
 };
 
 /// First field of a file, with the version of its layout.
@@ -212,14 +212,14 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProofFileErr
     if bytes.len() > FILE_BYTES_MAX {
         return Err(ProofFileError::TooLarge { got: bytes.len() });
     }
-    serde_json::from_slice(bytes).map_err(|error| ProofFileError::Shape(error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| ProofFileError::Shape(plainly(error)))
 }
 
 pub(crate) fn expect_format(got: &str, expected: &str) -> Result<(), ProofFileError> {
     if got == expected {
         return Ok(());
     }
-    Err(ProofFileError::Shape(format!("its format is {got:?}, expected {expected:?}")))
+    Err(ProofFileError::Shape(plainly(format_args!("its format is {got:?}, expected {expected:?}"))))
 }
 
 impl EqualFile {

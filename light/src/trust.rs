@@ -4,7 +4,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use thiserror::Error;
 use types::{ChainId, Power, ValidatorSet};
 
-use crate::json::PublicKeyJson;
+use crate::json::{PublicKeyJson, plainly};
 
 /// Maximum bytes of a file with the trusted validators, which may be a genesis document with many accounts.
 pub const TRUST_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -78,7 +78,9 @@ impl Number {
     fn read(&self) -> Result<u64, TrustError> {
         match self {
             Self::Number(number) => Ok(*number),
-            Self::Text(text) => text.parse().map_err(|_| TrustError::Content(format!("{text:?} is no number"))),
+            Self::Text(text) => {
+                text.parse().map_err(|_| TrustError::Content(plainly(format_args!("{text:?} is no number"))))
+            }
         }
     }
 }
@@ -92,8 +94,7 @@ impl Trust {
         if bytes.len() > TRUST_BYTES_MAX {
             return Err(TrustError::TooLarge { got: bytes.len() });
         }
-        let mut json: TrustJson =
-            serde_json::from_slice(bytes).map_err(|error| TrustError::Shape(error.to_string()))?;
+        let mut json: TrustJson = serde_json::from_slice(bytes).map_err(|error| TrustError::Shape(plainly(error)))?;
         while let Some(inner) = json.result.take().or_else(|| json.genesis.take()) {
             json = *inner;
         }
@@ -106,7 +107,7 @@ impl Trust {
         if total != got as u64 {
             return Err(TrustError::Page { got, total: usize::try_from(total).unwrap_or(usize::MAX) });
         }
-        let content = |reason: String| TrustError::Content(reason);
+        let content = |reason: String| TrustError::Content(plainly(reason));
         let mut validators = Vec::with_capacity(got);
         for member in members {
             validators.push((member.pub_key.read().map_err(content)?, Power(member.power.read()?)));

@@ -251,6 +251,23 @@ fn files_are_bounded() {
     assert!(matches!(ProofFile::from_json(many.to_string().as_bytes()), Err(ProofFileError::Ops(_))));
 }
 
+/// The author of a file cannot control the terminal of the person who verifies it.
+#[test]
+fn errors_about_a_file_are_short_and_plain() {
+    let name = format!("\u{1b}[2J\u{202E}{}", "x".repeat(100_000));
+    let mut unknown = file(1);
+    unknown[&name] = json!(1);
+    let mut shape = file(1);
+    shape["format"] = json!(name);
+    let trusted = [json!({ "validators": [], "total": name }), json!({ "validators": [{ "pub_key": { &name: 1 } }] })];
+    let proofs =
+        [unknown, shape].map(|file| ProofFile::from_json(file.to_string().as_bytes()).unwrap_err().to_string());
+    let trusted = trusted.map(|file| Trust::from_json(file.to_string().as_bytes()).unwrap_err().to_string());
+    for error in proofs.into_iter().chain(trusted) {
+        assert!(error.len() < 1000 && error.chars().all(types::is_plain), "{error:?}");
+    }
+}
+
 #[test]
 fn parts_of_different_files_prove_nothing() {
     let (a, b) = (file(1), file(9));
