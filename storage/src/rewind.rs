@@ -116,9 +116,15 @@ impl Rewind {
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let record = RewindRecord::decode(bytes).ok()?;
+        let from = Tip::decode(&record.from)?;
+        // Each height up to this one is looked at when the rewind is continued.
+        let is_above_its_tip = record.rows_to > from.height.0 || record.recent_of.is_some_and(|of| of > from.height.0);
+        if record.to > from.height.0 || is_above_its_tip {
+            return None;
+        }
         Some(Self {
             to: Height(record.to),
-            from: Tip::decode(&record.from)?,
+            from,
             rows_to: Height(record.rows_to),
             blocks: if record.drops_blocks { BlocksAbove::Dropped } else { BlocksAbove::Kept },
             is_sweep_due: record.is_sweep_due,

@@ -226,7 +226,7 @@ pub(crate) fn tx_position(at: Height, index: u32) -> Vec<u8> {
 /// Decodes the result of [`tx_position`]; `None` for other bytes.
 pub(crate) fn read_tx_position(bytes: &[u8]) -> Option<(Height, u32)> {
     let (at, index) = bytes.split_first_chunk::<8>()?;
-    Some((Height(u64::from_be_bytes(*at)), u32::from_be_bytes(index.try_into().ok()?)))
+    Some((read_height(at)?, u32::from_be_bytes(index.try_into().ok()?)))
 }
 
 /// What is kept of a block for as long as evidence can be of its height.
@@ -292,12 +292,20 @@ pub(crate) fn committed(at: Height, hash: &Hash) -> Vec<u8> {
 /// Decodes the result of [`committed`]; `None` for other bytes.
 pub(crate) fn read_committed(bytes: &[u8]) -> Option<(Height, Hash)> {
     let (at, hash) = bytes.split_first_chunk::<8>()?;
-    Some((Height(u64::from_be_bytes(*at)), Hash(hash.try_into().ok()?)))
+    Some((read_height(at)?, Hash(hash.try_into().ok()?)))
 }
 
-/// Decodes 8 bytes as a height; `None` for any other length.
+/// Maximum of a height that is read: the two after it have an encoding, too.
+const HEIGHT_MAX: u64 = i64::MAX as u64 - 2;
+
+/// Returns a height that is stored as this number; `None` for one that no chain reaches.
+pub(crate) fn stored_height(number: u64) -> Option<Height> {
+    (number <= HEIGHT_MAX).then_some(Height(number))
+}
+
+/// Decodes 8 bytes as a height; `None` for any other length, or for a height that no chain reaches.
 pub(crate) fn read_height(bytes: &[u8]) -> Option<Height> {
-    Some(Height(u64::from_be_bytes(bytes.try_into().ok()?)))
+    stored_height(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
 /// The tip of the chain: the last committed height, or the genesis state before the first block.
@@ -398,7 +406,7 @@ impl Tip {
             bytes => Some(read_block_id(bytes)?),
         };
         Some(Self {
-            height: Height(record.height),
+            height: stored_height(record.height)?,
             block_id,
             time: Time::from_unix_nanos(record.time_ns),
             app_hash: hash(&record.app_hash)?,
@@ -421,7 +429,7 @@ impl Genesis {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let record = GenesisRecord::decode(bytes).ok()?;
         Some(Self {
-            initial_height: Height(record.initial_height),
+            initial_height: stored_height(record.initial_height).filter(|height| *height > Height::GENESIS)?,
             time: Time::from_unix_nanos(record.time_ns),
             app_hash: hash(&record.app_hash)?,
             document_hash: hash(&record.document_hash)?,
@@ -552,6 +560,34 @@ mod tests {
         assert_eq!(key[..], [&[0, 0, 0, 0, 0, 0, 1, 2][..], &[9; 20]].concat());
         let row = committed(Height(258), &id.hash);
         assert_eq!((row.len(), read_committed(&row)), (40, Some((Height(258), id.hash))));
+    }
+
+    /// What is computed from a height, and encoded, has a next height and the one after it.
+    #[test]
+    fn heights_that_no_chain_reaches_are_refused() {
+        let at = |height| Tip {
+            height: Height(height),
+            block_id: None,
+            time: Time::from_unix_nanos(2),
+            app_hash: Hash([1; 32]),
+            results_hash: Hash([2; 32]),
+        };
+        let genesis = |height| Genesis {
+            initial_height: Height(height),
+            time: Time::from_unix_nanos(2),
+            app_hash: Hash([1; 32]),
+            document_hash: Hash([2; 32]),
+        };
+        assert!(
+            Tip::decode(&at(HEIGHT_MAX).encode()).is_some() && Genesis::decode(&genesis(HEIGHT_MAX).encode()).is_some()
+        );
+        for height in [HEIGHT_MAX + 1, i64::MAX as u64, u64::MAX] {
+            assert_eq!(Tip::decode(&at(height).encode()), None);
+            assert_eq!(Genesis::decode(&genesis(height).encode()), None);
+            assert_eq!(read_height(&height.to_be_bytes()), None);
+            assert_eq!(read_tx_position(&tx_position(Height(height), 1)), None);
+        }
+        assert_eq!(Genesis::decode(&genesis(0).encode()), None, "the first block has a height");
     }
 
     #[test]

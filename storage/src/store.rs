@@ -56,8 +56,12 @@ pub fn chain_of<K: Kv>(kv: &K) -> Result<Option<ChainId>> {
         return Err(StoreError::OtherFormat { place: kv.place(), got: format, expected: FORMAT });
     }
     let id = kv.get(Cf::Meta, meta::CHAIN_ID)?.ok_or_else(|| damaged("it names no chain"))?;
-    let id = String::from_utf8(id).ok().and_then(|id| ChainId::new(&id).ok());
-    id.map(Some).ok_or_else(|| damaged("the name of its chain is unreadable"))
+    chain_id_of(id).map(Some).ok_or_else(|| damaged("the name of its chain is unreadable"))
+}
+
+/// Decodes the name of a chain; `None` for bytes that are none.
+fn chain_id_of(bytes: Vec<u8>) -> Option<ChainId> {
+    ChainId::new(&String::from_utf8(bytes).ok()?).ok()
 }
 
 /// Identity of the chain that a database was initialized with.
@@ -170,9 +174,13 @@ impl<K: Kv> Store<K> {
         }
         *lock(&store.genesis) = store.meta(meta::GENESIS, Genesis::decode)?;
         *lock(&store.tip) = store.meta(meta::TIP, Tip::decode)?;
-        if store.read_tip().is_some() {
+        if let Some(tip) = store.read_tip() {
             let earliest =
                 store.meta(meta::EARLIEST, schema::read_height)?.ok_or_else(|| store.damaged("no earliest height"))?;
+            // What is below the earliest height is deleted.
+            if earliest > tip.height.next() {
+                return Err(store.damaged("its earliest height is above its tip"));
+            }
             *lock(&store.window) = Window::new(earliest);
             store.forget(earliest)?;
         }
@@ -200,7 +208,8 @@ impl<K: Kv> Store<K> {
         }
         let chain = self.kv.get(Cf::Meta, meta::CHAIN_ID)?.ok_or_else(|| self.damaged("it names no chain"))?;
         if chain != self.chain_id.as_bytes() {
-            let got = String::from_utf8_lossy(&chain).into_owned();
+            let got =
+                chain_id_of(chain).ok_or_else(|| self.damaged("the name of its chain is unreadable"))?.to_string();
             return Err(StoreError::OtherChain { place: self.kv.place(), got, expected: self.chain_id.to_string() });
         }
         Ok(())

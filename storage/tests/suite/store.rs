@@ -24,6 +24,7 @@ on_both!(
     reads_below_the_window_are_pruned_and_above_the_tip_are_future,
     pruning_removes_heights_in_steps_and_keeps_sets_and_parameters_in_force,
     another_chain_or_format_is_refused,
+    single_rows_that_no_chain_has_are_damage,
     rewind_refuses_heights_outside_the_window,
     a_transaction_leads_to_the_block_that_executed_it,
 );
@@ -338,6 +339,37 @@ fn another_chain_or_format_is_refused<R: Rig>() {
     batch.delete(Cf::Meta, "format");
     rig.open().write(batch, storage::Durability::Synced).unwrap();
     assert!(matches!(Store::open(rig.open(), &chain_id()).err().unwrap(), StoreError::Damaged { .. }));
+}
+
+/// A store whose earliest height is above its tip would delete all blocks; heights end; a name can be shown.
+fn single_rows_that_no_chain_has_are_damage<R: Rig>() {
+    let height = |height: u64| height.to_be_bytes().to_vec();
+    let genesis = |first: u8| [&[8, first, 16, 2, 26, 32][..], &[1; 32], &[34, 32], &[2; 32]].concat();
+    let end = [
+        &[8, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1][..],
+        &[0x22, 32],
+        &[1; 32],
+        &[0x2A, 32],
+        &[2; 32],
+    ];
+    for (name, value, says) in [
+        ("earliest", height(5), "its earliest height is above its tip"),
+        ("earliest", height(u64::MAX), "earliest"),
+        ("signing_floor", height(u64::MAX), "signing_floor"),
+        ("tip", end.concat(), "tip"),
+        ("genesis", genesis(0), "genesis"),
+        ("chain_id", b"\x1b[2J".to_vec(), "the name of its chain is unreadable"),
+    ] {
+        let rig = R::new();
+        drop(grown(&rig, 3));
+        let mut batch = storage::Batch::new();
+        batch.put(Cf::Meta, name, value);
+        rig.open().write(batch, storage::Durability::Synced).unwrap();
+        let error = Store::open(rig.open(), &chain_id()).err().unwrap_or_else(|| panic!("{name} is accepted"));
+        let text = error.to_string();
+        assert!(matches!(error, StoreError::Damaged { .. }) && text.contains(says), "{name}: {text}");
+        assert!(text.chars().all(types::is_plain), "{name}: {text:?}");
+    }
 }
 
 fn rewind_refuses_heights_outside_the_window<R: Rig>() {
