@@ -236,8 +236,9 @@ impl<R: Reader + ?Sized> Stake<'_, '_, R> {
         let mut validator = self.known(operator)?;
         let mut delegation = self.view.delegation(self.signer, operator);
         self.pay(operator, &mut validator, &mut delegation);
-        let shares = validator.add(amount).ok_or(Refusal::NoValue { validator: *operator })?;
+        // First the money: an amount that the signer does not have could not be added to the stake of the validator.
         self.view.take(self.signer, amount)?;
+        let shares = validator.add(amount).ok_or(Refusal::NoValue { validator: *operator })?;
         self.view.bond(amount, self.at.params.staking.power_unit)?;
         delegation.shares += shares;
         self.view.set_delegation(self.signer, operator, &delegation);

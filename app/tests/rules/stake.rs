@@ -608,3 +608,14 @@ pub fn golden_rows() {
     assert_eq!(row(&key::validator(&of(51))).unwrap(), expected);
     assert_eq!(row(&key::key_owner(&address(101))).unwrap(), format!("0A14{}", hex(&of(51).0)));
 }
+
+/// A proposer can put such a transaction into a block, although no mempool takes it: it fails, and stops no validator.
+#[test]
+pub fn a_delegation_of_more_than_all_money_fails() {
+    let mut net = net(4);
+    for amount in [u64::MAX, u64::MAX - 9_999, 1 << 63] {
+        let says = net.fails(1, vec![delegate(51, amount)], "E_INSUFFICIENT_FUNDS");
+        assert!(says.contains(&amount.to_string()), "{says}");
+    }
+    net.ok(1, vec![delegate(51, 3000)]);
+}
