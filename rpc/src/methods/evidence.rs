@@ -11,7 +11,7 @@ use replica::{EvidenceRefusal, check_evidence};
 use serde_json::{Value, json};
 use types::{
     BlockId, DuplicateVoteEvidence, Evidence, Hash, Height, PartSetHeader, Power, Round, Signature, SignedVote, Vote,
-    VoteType,
+    VoteType, Wire,
 };
 
 use super::{
@@ -39,12 +39,18 @@ pub fn broadcast_evidence(server: &Server, args: &Args) -> Outcome {
     }
 }
 
+/// Parses evidence, with the bounds that hold for bytes of a peer.
+///
+/// Errors: a field that is absent, is malformed or breaks a bound.
 fn parse(evidence: &Value) -> Result<Evidence, Error> {
     let root = Field::root(evidence);
     let (kind, value) = (root.get("type"), Field::root(&evidence["value"]));
     match kind.text() {
         json::LIGHT_CLIENT_ATTACK => attack::parse(value.value),
-        json::DUPLICATE_VOTE => duplicate_vote(&value).map(Evidence::DuplicateVote),
+        // A validator can sign votes that no peer decodes, for example for a block without parts. A block with such evidence
+        // would be refused by everyone.
+        json::DUPLICATE_VOTE => Evidence::from_pb(Evidence::DuplicateVote(duplicate_vote(&value)?).to_pb())
+            .map_err(|error| Error::invalid_params(format_args!("parameter evidence: {error}"))),
         _ => Err(kind.unreadable(&format!("\"{}\" or \"{}\"", json::DUPLICATE_VOTE, json::LIGHT_CLIENT_ATTACK))),
     }
 }
@@ -128,6 +134,9 @@ mod tests {
                 "ConflictingBlock.signed_header.header.version.app",
             ),
             ("/value/vote_b/block_id/hash", json!("12"), "vote_b.block_id.hash"),
+            ("/value/vote_b/block_id/parts/total", json!(0), "0 parts, 1 to 256 are allowed"),
+            ("/value/vote_b/block_id/parts/total", json!(257), "257 parts, 1 to 256 are allowed"),
+            ("/value/TotalVotingPower", json!(u64::MAX.to_string()), "evidence.total_voting_power"),
             ("/value/Timestamp", Value::Null, "Timestamp"),
         ] {
             let mut evidence = shown.clone();
