@@ -226,14 +226,23 @@ impl Kv for MemKv {
     fn forget_below(&self, cf: Cf, height: Height) -> Result<()> {
         let mut disk = self.disk.lock();
         self.alive(&disk, "forgetting")?;
-        let map = Arc::make_mut(&mut disk.maps[cf as usize]);
-        match cf.height_at() {
-            HeightAt::KeyStart => *map = map.split_off(height.0.to_be_bytes().as_slice()),
-            HeightAt::Version => {
-                let mut replaced = Replaced::new(height);
-                map.retain(|key, _| !replaced.is_next(key));
+        // A view may share the map, which is then copied as a whole: not for nothing.
+        let shared = &disk.maps[cf as usize];
+        let mut replaced = Replaced::new(height);
+        let gone: Vec<Vec<u8>> = match cf.height_at() {
+            HeightAt::KeyStart => {
+                shared.keys().take_while(|key| key.as_slice() < height.0.to_be_bytes().as_slice()).cloned().collect()
             }
-            _ => map.retain(|key, value| cf.height_of(key, value).is_none_or(|row| row >= height)),
+            HeightAt::Version => shared.keys().filter(|key| replaced.is_next(key)).cloned().collect(),
+            _ => {
+                let is_below =
+                    |(key, value): &(&Vec<u8>, &Vec<u8>)| cf.height_of(key, value).is_some_and(|row| row < height);
+                shared.iter().filter(is_below).map(|(key, _)| key.clone()).collect()
+            }
+        };
+        if !gone.is_empty() {
+            let map = Arc::make_mut(&mut disk.maps[cf as usize]);
+            gone.iter().for_each(|key| drop(map.remove(key)));
         }
         Ok(())
     }

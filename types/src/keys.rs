@@ -22,7 +22,10 @@ use ripemd::Ripemd160;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use crate::{Address, Hash, memo::once};
+use crate::{
+    Address, Hash,
+    memo::{once, parsed},
+};
 
 /// Reason why a key or a signature is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -79,8 +82,8 @@ impl PublicKey {
     /// Errors: `SignatureError::PublicKey` if the bytes are not a compressed point on the curve.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         let bytes: [u8; 33] = bytes.try_into().map_err(|_| SignatureError::PublicKey)?;
-        let key = VerifyingKey::from_sec1_bytes(&bytes).map_err(|_| SignatureError::PublicKey)?;
-        Ok(Self::new(bytes, key))
+        let parse = || VerifyingKey::from_sec1_bytes(&bytes).ok().map(|key| Self::new(bytes, key));
+        parsed(&bytes, parse).ok_or(SignatureError::PublicKey)
     }
 
     fn new(bytes: [u8; 33], key: VerifyingKey) -> Self {

@@ -1,10 +1,19 @@
-//! Results of signature checks that one thread remembers, so that a simulated cluster checks each signature once for all its
-//! nodes. A node never does this: it needs the feature `memo` and a [`Memo`] that lives.
+//! Results of signature checks, and parsed keys, that one thread remembers, so that a simulated cluster checks each signature
+//! and decompresses each key once for all its nodes. A node never does this: it needs the feature `memo` and a [`Memo`] that lives.
 
 #[cfg(feature = "memo")]
 pub use remembered::Memo;
 #[cfg(feature = "memo")]
-pub(crate) use remembered::once;
+pub(crate) use remembered::{once, parsed};
+
+#[cfg(not(feature = "memo"))]
+use crate::PublicKey;
+
+/// Returns the key of a compressed point, or `None` if there is no such point. `parse` decompresses it.
+#[cfg(not(feature = "memo"))]
+pub(crate) fn parsed(_: &[u8; 33], parse: impl FnOnce() -> Option<PublicKey>) -> Option<PublicKey> {
+    parse()
+}
 
 /// Returns true if a signature holds. `parts` are the kind of the check, the key, the signature and the message.
 #[cfg(not(feature = "memo"))]
@@ -16,13 +25,14 @@ pub(crate) fn once(_: [&[u8]; 4], check: impl FnOnce() -> bool) -> bool {
 mod remembered {
     use std::{cell::RefCell, collections::BTreeMap};
 
-    use crate::{Hash, blake3_parts};
+    use crate::{Hash, PublicKey, blake3_parts};
 
     thread_local! {
         static RESULTS: RefCell<Option<BTreeMap<Hash, bool>>> = const { RefCell::new(None) };
+        static KEYS: RefCell<Option<BTreeMap<[u8; 33], Option<PublicKey>>>> = const { RefCell::new(None) };
     }
 
-    /// A time in which this thread checks each signature once. It ends, and the results are forgotten, when this is dropped.
+    /// A time in which this thread checks each signature, and decompresses each key, once. It ends, and the results are forgotten, when this is dropped.
     #[derive(Debug)]
     pub struct Memo(());
 
@@ -30,6 +40,7 @@ mod remembered {
         /// Forgets earlier results, and remembers those from now on.
         pub fn new() -> Self {
             RESULTS.set(Some(BTreeMap::new()));
+            KEYS.set(Some(BTreeMap::new()));
             Self(())
         }
     }
@@ -43,6 +54,7 @@ mod remembered {
     impl Drop for Memo {
         fn drop(&mut self) {
             RESULTS.set(None);
+            KEYS.set(None);
         }
     }
 
@@ -57,6 +69,16 @@ mod remembered {
             let result = check();
             RESULTS.with_borrow_mut(|results| results.as_mut().map(|results| results.insert(name, result)));
             result
+        })
+    }
+
+    /// Returns the key of a compressed point, which `parse` decompresses unless it did so before while a [`Memo`] lives.
+    pub(crate) fn parsed(bytes: &[u8; 33], parse: impl FnOnce() -> Option<PublicKey>) -> Option<PublicKey> {
+        let known = KEYS.with_borrow(|keys| keys.as_ref()?.get(bytes).copied());
+        known.unwrap_or_else(|| {
+            let key = parse();
+            KEYS.with_borrow_mut(|keys| keys.as_mut().map(|keys| keys.insert(*bytes, key)));
+            key
         })
     }
 
@@ -87,6 +109,18 @@ mod remembered {
             drop(memo);
             assert!(check(b"a", true));
             made(1);
+        }
+
+        #[test]
+        fn each_key_is_decompressed_once_while_a_memo_lives() {
+            let key = crate::SecretKey::from_bytes(&[7; 32]).expect("a scalar").public_key();
+            let never = || panic!("it was decompressed before");
+            let memo = Memo::new();
+            assert_eq!(parsed(key.bytes(), || Some(key)), Some(key));
+            assert_eq!(parsed(key.bytes(), never), Some(key));
+            assert_eq!((parsed(&[9; 33], || None), parsed(&[9; 33], never)), (None, None));
+            drop(memo);
+            assert_eq!(parsed(key.bytes(), || None), None);
         }
     }
 }
