@@ -183,7 +183,8 @@ pub enum Refusal {
     Myself,
     /// Two nodes use the same key; the first one stays connected.
     #[error(
-        "the node key of {id} is used by two nodes: expected the one at {known}, got another; give one of them a new \
+        "the node key of {id} still has a connection from {known}. If that node was just restarted or has moved, wait: a \
+         dead connection ends within two ping intervals. If not, two nodes use one key: give one of them a new \
          node_key.json"
     )]
     SameKey {
