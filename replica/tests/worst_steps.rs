@@ -175,6 +175,16 @@ fn steps() -> Vec<(String, u32, Duration, Duration)> {
     let inputs = (0..1024).map(|n| one.says(n, &votes[n as usize % 200])).collect();
     one.step("votes that are held", inputs);
 
+    // More than a third of the validators sign twice: each pair is evidence, which is stored, reported and sent to all peers.
+    let twice: Vec<PeerMessage> =
+        (0..70).map(|index| PeerMessage::Vote(one.vote(VoteType::Prevote, 1, index, Some(id(2))))).collect();
+    let inputs = twice.iter().map(|vote| one.says(0, vote)).collect();
+    let outputs = one.step("votes that contradict those that are held", inputs);
+    let found = outputs.iter().filter(|output| matches!(output, Output::Evidence(_))).count();
+    assert_eq!(found, twice.len());
+    let inputs = (0..1024).map(|n| one.says(n, &twice[n as usize % 70])).collect();
+    one.step("the same contradicting votes again", inputs);
+
     for (what, votes) in [("round states that lack every vote", &none), ("round states that hold every vote", &all)] {
         let inputs = (0..1024).map(|n| one.says(n, &state(1, n / 64 % 2, votes))).collect();
         one.step(what, inputs);
