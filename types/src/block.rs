@@ -3,8 +3,10 @@
 use thiserror::Error;
 
 use crate::{
-    BlockId, Commit, Evidence, Hash, Header, PartSet, TxId,
-    limits::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX, EVIDENCE_NAMED_MAX, EVIDENCE_PER_BLOCK_MAX, TX_BYTES_MAX},
+    BlockId, Commit, Evidence, Hash, Header, List, PartSet, TxId,
+    limits::{
+        BLOCK_BYTES_MAX, BLOCK_TXS_MAX, EVIDENCE_NAMED_MAX, EVIDENCE_PER_BLOCK_MAX, TX_BYTES_MAX, VALIDATORS_MAX,
+    },
     merkle, pb,
     wire::{self, DecodeError, Wire},
 };
@@ -109,6 +111,14 @@ impl Wire for Block {
     type Pb = pb::Block;
     const NAME: &'static str = "block";
     const BYTES_MAX: usize = BLOCK_BYTES_MAX;
+    const LISTS: &'static [List] = &[
+        List::new("block.data.txs", &[2, 1], BLOCK_TXS_MAX),
+        List::new("block.evidence", &[3, 1], EVIDENCE_PER_BLOCK_MAX),
+        List::new("signatures in block.evidence", &[3, 1, 2, 1, 1, 2, 4], EVIDENCE_PER_BLOCK_MAX * VALIDATORS_MAX),
+        List::new("sets in block.evidence", &[3, 1, 2, 1, 2, 1], EVIDENCE_PER_BLOCK_MAX * VALIDATORS_MAX),
+        List::new("validators in block.evidence", &[3, 1, 2, 3], EVIDENCE_NAMED_MAX),
+        List::new("commit.signatures", &[4, 4], VALIDATORS_MAX),
+    ];
 
     fn to_pb(&self) -> pb::Block {
         pb::Block {

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    ChainId, Height, Power, Round, SignedVote, ValidatorSet, VerifiedVote, VoteError, VoteType,
+    ChainId, Height, List, Power, Round, SignedVote, ValidatorSet, VerifiedVote, VoteError, VoteType,
     limits::{CERTIFICATE_BYTES_MAX, VALIDATORS_MAX},
     pb,
     wire::{self, DecodeError, Wire},
@@ -153,6 +153,7 @@ impl Wire for Certificate {
     type Pb = pb::Certificate;
     const NAME: &'static str = "certificate";
     const BYTES_MAX: usize = CERTIFICATE_BYTES_MAX;
+    const LISTS: &'static [List] = &[List::new("certificate.votes", &[1], VALIDATORS_MAX)];
 
     fn to_pb(&self) -> pb::Certificate {
         pb::Certificate { votes: self.votes.iter().map(Wire::to_pb).collect() }

@@ -6,8 +6,8 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, BlockId, Certificate, ChainId, Hash, Height, Power, Round, Signature, SignedVote, Time, ValidatorSet,
-    Vote, VoteType,
+    Address, BlockId, Certificate, ChainId, Hash, Height, List, Power, Round, Signature, SignedVote, Time,
+    ValidatorSet, Vote, VoteType,
     limits::VALIDATORS_MAX,
     merkle, pb,
     vote::signature,
@@ -308,6 +308,7 @@ impl Wire for Commit {
     type Pb = pb::Commit;
     const NAME: &'static str = "commit";
     const BYTES_MAX: usize = crate::limits::CERTIFICATE_BYTES_MAX;
+    const LISTS: &'static [List] = &[List::new("commit.signatures", &[4], VALIDATORS_MAX)];
 
     fn to_pb(&self) -> pb::Commit {
         pb::Commit {

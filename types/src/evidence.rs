@@ -6,9 +6,9 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, AttackError, BlockId, ChainId, Hash, Height, LightClientAttackEvidence, Power, SignedVote, Time,
+    Address, AttackError, BlockId, ChainId, Hash, Height, LightClientAttackEvidence, List, Power, SignedVote, Time,
     Validator, ValidatorSet, Vote, VoteError, attack,
-    limits::ATTACK_BYTES_MAX,
+    limits::{ATTACK_BYTES_MAX, VALIDATORS_MAX},
     pb, sha256,
     wire::{self, DecodeError, Wire},
 };
@@ -345,6 +345,11 @@ impl Wire for Evidence {
     type Pb = pb::Evidence;
     const NAME: &'static str = "evidence";
     const BYTES_MAX: usize = ATTACK_BYTES_MAX;
+    const LISTS: &'static [List] = &[
+        List::new("commit.signatures", &[2, 1, 1, 2, 4], VALIDATORS_MAX),
+        List::new("validators", &[2, 1, 2, 1], VALIDATORS_MAX),
+        List::new("evidence.byzantine_validators", &[2, 3], VALIDATORS_MAX),
+    ];
 
     fn to_pb(&self) -> pb::Evidence {
         pb::Evidence {

@@ -42,6 +42,7 @@ mod header;
 mod keys;
 mod kv;
 pub mod limits;
+mod list;
 mod memo;
 pub mod merkle;
 mod mutations;
@@ -84,6 +85,7 @@ pub use hash::{Address, BlockId, Hash, NodeId, ParseHexError, PartSetHeader, TxI
 pub use header::{BLOCK_PROTOCOL, Header};
 pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use kv::{KvOp, NsName, NsNameError, NsOwner};
+pub use list::List;
 #[cfg(feature = "memo")]
 pub use memo::Memo;
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};

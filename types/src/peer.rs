@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::{
-    BitSet, Certificate, Commit, Evidence, Height, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step, TxId,
+    BitSet, Certificate, Commit, Evidence, Height, List, Part, PartSetHeader, Round, SignedProposal, SignedVote, Step,
+    TxId,
     hard_state::step,
     limits::{
         CONSENSUS_MESSAGE_BYTES_MAX, PEER_REQUEST_BYTES_MAX, SYNC_BLOCKS_MAX, SYNC_RESPONSE_BYTES_MAX,
-        TX_BATCH_BYTES_MAX, TX_BATCH_MAX, TX_BYTES_MAX, TXS_PER_REQUEST_MAX, WAITING_TXS_MAX,
+        TX_BATCH_BYTES_MAX, TX_BATCH_MAX, TX_BYTES_MAX, TXS_PER_REQUEST_MAX, VALIDATORS_MAX, WAITING_TXS_MAX,
     },
     pb,
     wire::{self, DecodeError, Wire},
@@ -152,6 +153,12 @@ impl Wire for PeerMessage {
     type Pb = pb::PeerMessage;
     const NAME: &'static str = "peer message";
     const BYTES_MAX: usize = CONSENSUS_MESSAGE_BYTES_MAX;
+    const LISTS: &'static [List] = &[
+        List::new("certificate.votes", &[3, 1], VALIDATORS_MAX),
+        List::new("commit.signatures", &[6, 2, 1, 1, 2, 4], VALIDATORS_MAX),
+        List::new("validators", &[6, 2, 1, 2, 1], VALIDATORS_MAX),
+        List::new("evidence.byzantine_validators", &[6, 2, 3], VALIDATORS_MAX),
+    ];
 
     fn to_pb(&self) -> pb::PeerMessage {
         use pb::peer_message::Sum;
@@ -339,6 +346,11 @@ impl Wire for BlockResponse {
     type Pb = pb::BlockResponse;
     const NAME: &'static str = "block response";
     const BYTES_MAX: usize = SYNC_RESPONSE_BYTES_MAX;
+    const LISTS: &'static [List] = &[
+        List::new("block_response.blocks", &[3], SYNC_BLOCKS_MAX as usize),
+        List::new("signatures in block_response.blocks", &[3, 2, 4], SYNC_BLOCKS_MAX as usize * VALIDATORS_MAX),
+        List::new("commit.signatures", &[4, 4], VALIDATORS_MAX),
+    ];
 
     fn to_pb(&self) -> pb::BlockResponse {
         let block = |block: &BlockAndCommit| pb::BlockAndCommit {

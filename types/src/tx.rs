@@ -6,8 +6,8 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, ChainId, Deadline, Hash, KvOp, NsOwner, Propose, PublicKey, SecretKey, SignatureError, StakeMsg, TxId,
-    TxSignature, kv,
+    Address, ChainId, Deadline, Hash, KvOp, List, NsOwner, Propose, PublicKey, SecretKey, SignatureError, StakeMsg,
+    TxId, TxSignature, kv,
     limits::{TX_BYTES_MAX, TX_MESSAGES_MAX},
     pb,
     wire::{self, DecodeError, Wire},
@@ -255,6 +255,7 @@ impl Wire for TxBody {
     type Pb = pb::TxBody;
     const NAME: &'static str = "transaction body";
     const BYTES_MAX: usize = TX_BYTES_MAX;
+    const LISTS: &'static [List] = &[List::new("transaction.messages", &[6], TX_MESSAGES_MAX)];
 
     fn to_pb(&self) -> pb::TxBody {
         let message = |message: &Msg| pb::Msg { sum: Some(message_pb(message)) };

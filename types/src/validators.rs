@@ -12,7 +12,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, ConsensusPublicKey, Hash, Power, Round,
+    Address, ConsensusPublicKey, Hash, List, Power, Round,
     limits::{POWER_TOTAL_MAX, VALIDATORS_MAX},
     merkle, pb,
     wire::{self, DecodeError, Wire},
@@ -300,6 +300,7 @@ impl Wire for ValidatorSet {
     type Pb = pb::ValidatorSet;
     const NAME: &'static str = "validator set";
     const BYTES_MAX: usize = VALIDATORS_MAX * 128 + 256;
+    const LISTS: &'static [List] = &[List::new("validators", &[1], VALIDATORS_MAX)];
 
     fn to_pb(&self) -> pb::ValidatorSet {
         pb::ValidatorSet {

@@ -3,7 +3,7 @@
 use prost::Message;
 use thiserror::Error;
 
-use crate::{Address, BlockId, Hash, Height, PartSetHeader, Round, Time, limits::KV_OPS_MAX, pb};
+use crate::{Address, BlockId, Hash, Height, List, PartSetHeader, Round, Time, limits::KV_OPS_MAX, pb};
 
 /// Reason why bytes do not decode to a value.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -60,6 +60,8 @@ pub trait Wire: Sized {
     const NAME: &'static str;
     /// Maximum bytes that [`Wire::decode`] accepts.
     const BYTES_MAX: usize;
+    /// Lists whose number of elements [`Wire::decode`] checks before it decodes: those of messages.
+    const LISTS: &'static [List] = &[];
 
     /// Converts to the generated structure.
     fn to_pb(&self) -> Self::Pb;
@@ -81,6 +83,7 @@ pub trait Wire: Sized {
         if bytes.len() > Self::BYTES_MAX {
             return Err(DecodeError::TooLarge { name: Self::NAME, got: bytes.len(), max: Self::BYTES_MAX });
         }
+        Self::LISTS.iter().try_for_each(|list| at_most(list.field, list.count_in(bytes), list.max))?;
         let pb =
             Self::Pb::decode(bytes).map_err(|e| DecodeError::Protobuf { name: Self::NAME, reason: e.to_string() })?;
         Self::from_pb(pb)
