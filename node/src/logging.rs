@@ -36,6 +36,9 @@ const LINES_MAX: usize = 8192;
 /// Maximum characters of one line, or of one string in JSON; it also bounds text from peers.
 const LINE_CHARS_MAX: usize = 2048;
 
+/// Maximum characters of a wrong level or module that an error repeats.
+const SHOWN_CHARS: usize = 80;
+
 /// Modules for which a level can be set, with the crates and targets that belong to each.
 const MODULES: [(&str, &[&str]); 7] = [
     ("main", &["main", "node", "cairn"]),
@@ -51,6 +54,7 @@ const MODULES: [(&str, &[&str]); 7] = [
 ///
 /// Errors: an unknown level or module. The text completes a sentence that begins with the setting and its value.
 pub fn parse_levels(text: &str) -> Result<Targets, String> {
+    let shown = |text: &str| text.chars().take(SHOWN_CHARS).collect::<String>();
     let level = |name: &str| {
         Ok(match name {
             "trace" => LevelFilter::TRACE,
@@ -59,7 +63,9 @@ pub fn parse_levels(text: &str) -> Result<Targets, String> {
             "warn" => LevelFilter::WARN,
             "error" => LevelFilter::ERROR,
             "none" => LevelFilter::OFF,
-            other => return Err(format!("{other:?} is not a level: use trace, debug, info, warn, error or none")),
+            other => {
+                return Err(format!("{:?} is not a level: use trace, debug, info, warn, error or none", shown(other)));
+            }
         })
     };
     let mut all = LevelFilter::INFO;
@@ -71,7 +77,7 @@ pub fn parse_levels(text: &str) -> Result<Targets, String> {
             Some((module, name)) => {
                 let Some((_, targets)) = MODULES.iter().find(|(known, _)| *known == module) else {
                     let known: Vec<_> = MODULES.iter().map(|(known, _)| *known).collect();
-                    return Err(format!("{module:?} is not a module: use * or one of {}", known.join(", ")));
+                    return Err(format!("{:?} is not a module: use * or one of {}", shown(module), known.join(", ")));
                 };
                 single.push((targets, level(name)?));
             }
@@ -369,6 +375,10 @@ mod tests {
         assert_eq!((level(&targets, "rpc"), level(&targets, "libp2p_swarm")), (LevelFilter::DEBUG, LevelFilter::WARN));
         assert!(parse_levels("consensus:loud").unwrap_err().contains("use trace"));
         assert!(parse_levels("konsensus:info").unwrap_err().contains("one of main, consensus"));
+        // The author of a file of levels may have put anything there.
+        for long in ["x".repeat(10_000), format!("{}:info", "x".repeat(10_000))] {
+            assert!(parse_levels(&long).unwrap_err().len() < 300);
+        }
     }
 
     fn fields() -> Fields {

@@ -9,6 +9,7 @@ use std::{
 
 use thiserror::Error;
 use toml::Value;
+use types::is_plain;
 
 use super::{Config, Section, Setting, foreign};
 
@@ -39,11 +40,19 @@ impl fmt::Display for Origin {
     }
 }
 
+/// Maximum characters of a name, a value or a reason that an error repeats: a file can have anything in it.
+const SHOWN_CHARS: usize = 400;
+
+/// Returns the beginning of a text of the file, without what would control a terminal.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| is_plain(*c)).take(SHOWN_CHARS).collect()
+}
+
 /// The reason why the configuration is refused: a sentence with the place, the setting and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// The configuration file cannot be read.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {}", path.display(), shown(reason))]
     Unreadable {
         /// The path of the file.
         path: PathBuf,
@@ -51,7 +60,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// There is no setting of this name.
-    #[error("{origin}: there is no setting {key}{}", nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    #[error("{origin}: there is no setting {}{}", shown(key), nearest.as_ref().map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
     Unknown {
         /// The source that contains it.
         origin: Origin,
@@ -61,7 +70,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A setting of CometBFT that has no meaning here.
-    #[error("{origin}: {key} is a setting of CometBFT: {advice}")]
+    #[error("{origin}: {} is a setting of CometBFT: {advice}", shown(key))]
     Foreign {
         /// The source that contains it.
         origin: Origin,
@@ -71,7 +80,7 @@ pub enum ConfigError {
         advice: &'static str,
     },
     /// The value has the wrong type.
-    #[error("{origin}: {key} is {got}, which is not {expected}")]
+    #[error("{origin}: {} is {}, which is not {expected}", shown(key), shown(got))]
     WrongType {
         /// The source that contains it.
         origin: Origin,
@@ -83,7 +92,7 @@ pub enum ConfigError {
         expected: &'static str,
     },
     /// The value has the right type but is not usable.
-    #[error("{origin}: {key} is {got}: {reason}")]
+    #[error("{origin}: {key} is {}: {}", shown(got), shown(reason))]
     Invalid {
         /// The source that contains it.
         origin: Origin,
@@ -431,6 +440,22 @@ mod tests {
 
     fn error(file: &str, env: &[(&str, &str)], flags: &[(&str, &str)]) -> String {
         read(file, env, flags).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_error_repeats_only_the_beginning_of_what_is_in_the_file_and_nothing_that_controls_a_terminal() {
+        let long = "x".repeat(5_000);
+        for file in [
+            format!("{long} = 1"),
+            format!("[{long}]"),
+            format!("moniker = [\"{long}\"]"),
+            format!("log_level = \"{long}\""),
+            format!("\"a\\u001b[2J{long}\" = 1"),
+            format!("a = 1\n\"{long}\" = 2\n\"{long}\" = 3"),
+        ] {
+            let error = error(&file, &[], &[]);
+            assert!(error.len() < 1500 && !error.contains('\u{1b}'), "{error}");
+        }
     }
 
     #[test]
