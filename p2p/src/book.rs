@@ -338,9 +338,9 @@ impl Book {
             Err(FileError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             text => text?,
         };
-        let File { addresses } = serde_json::from_slice(&text)
-            .map_err(|error| FileError::Content { file: path.to_owned(), reason: error.to_string() })?;
-        for address in addresses.iter().filter_map(|text| text.parse().ok()) {
+        let addresses =
+            addresses_of_file(&text).map_err(|reason| FileError::Content { file: path.to_owned(), reason })?;
+        for address in addresses {
             let reach_min = if self.allow_private { Reach::Host } else { Reach::Public };
             self.learn_from(address, None, reach_min, now);
         }
@@ -363,9 +363,25 @@ impl Book {
         if !std::mem::take(&mut self.is_dirty) {
             return None;
         }
-        let addresses = self.learned().map(|entry| entry.address.to_string()).collect();
-        serde_json::to_string_pretty(&File { addresses }).ok()
+        Some(addresses_to_file(self.learned().map(|entry| &entry.address)))
     }
+}
+
+/// Reads the content of an address book file. An address that this version cannot read is left out.
+///
+/// Errors: a sentence with the place at which the content is no address book.
+pub fn addresses_of_file(bytes: &[u8]) -> Result<Vec<PeerAddress>, String> {
+    // The error of the library repeats what is in the file, however long it is.
+    let File { addresses } = serde_json::from_slice(bytes).map_err(|error| {
+        format!("no address book at line {}, column {}: delete the file", error.line(), error.column())
+    })?;
+    Ok(addresses.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+/// Returns the content of an address book file with these addresses.
+pub fn addresses_to_file<'a>(addresses: impl IntoIterator<Item = &'a PeerAddress>) -> String {
+    let addresses = addresses.into_iter().map(PeerAddress::to_string).collect();
+    serde_json::to_string_pretty(&File { addresses }).expect("a list of texts is JSON")
 }
 
 fn range_of(address: &PeerAddress) -> Option<Range> {

@@ -249,6 +249,54 @@ impl Refusal {
     }
 }
 
+/// What a node makes of a frame of the control stream, before it decides anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlRead {
+    /// Encoded bytes of the frame.
+    pub bytes: Vec<u8>,
+    /// Texts of the peer as logs and clients show them.
+    pub texts: Vec<String>,
+    /// Addresses that the frame announces and that can be dialled.
+    pub addresses: Vec<PeerAddress>,
+}
+
+/// Reads a frame of the control stream as a node does that has just been dialled: for tests from outside of this crate.
+///
+/// Errors: the reason why the bytes are no frame.
+pub fn read_control(bytes: &[u8]) -> Result<ControlRead, String> {
+    let frame = Control::decode(bytes).map_err(|error| error.to_string())?;
+    let bytes = frame.encode_to_vec();
+    let (mut texts, mut addresses) = (Vec::new(), Vec::new());
+    let config = Config::new("chain", "node");
+    match frame.say.ok_or("the frame says nothing")? {
+        Say::Hello(hello) => {
+            let (id, seen) = (NodeId([1; 20]), IpAddr::from([192, 0, 2, 1]));
+            texts.extend([&hello.chain_id, &hello.moniker, &hello.version].map(|text| printable(text)));
+            texts.push(hex(&hello.genesis_hash));
+            addresses.extend(hello.address(id, seen, Transport::Tcp));
+        }
+        Say::Refuse(refuse) => texts.push(Refusal::from_wire(&refuse, &config, NodeId([2; 20])).to_string()),
+        Say::Addresses(all) if all.addresses.len() > ADDRESSES_PER_MESSAGE_MAX => {
+            return Err(format!("{} addresses, at most {ADDRESSES_PER_MESSAGE_MAX} are read", all.addresses.len()));
+        }
+        Say::Addresses(all) => addresses.extend(all.addresses.iter().filter_map(|text| text.parse().ok())),
+        Say::Accept(_) | Say::Ask(_) => {}
+    }
+    Ok(ControlRead { bytes, texts, addresses })
+}
+
+/// Returns a frame of each kind, for tests from outside of this crate.
+pub fn control_samples() -> Vec<Vec<u8>> {
+    let address = PeerAddress { id: NodeId([3; 20]), host: "10.0.0.1".into(), port: 26656, transport: Transport::Quic };
+    let hello = Hello::ours(&Config::new("chain", "node"), 7, 26656);
+    let external = Hello { external: "node.example.org:1".into(), ..hello.clone() };
+    let refusals = [Refusal::WrongChain { ours: "a".into(), theirs: "b".into() }, Refusal::Full];
+    let mut frames = vec![Control::accept(), Control::ask(), Control::addresses([address].into_iter())];
+    frames.extend([hello, external].map(|hello| Control { say: Some(Say::Hello(hello)) }));
+    frames.extend(refusals.map(|refusal| refusal.to_wire()));
+    frames.iter().map(Control::encode_to_vec).collect()
+}
+
 /// Returns a hash as upper-case hex digits, at most 32 bytes of it.
 pub(crate) fn hex(hash: &[u8]) -> String {
     data_encoding::HEXUPPER.encode(&hash[..hash.len().min(32)])

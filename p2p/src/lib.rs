@@ -87,8 +87,9 @@ mod task;
 mod transport;
 
 pub use address::{AddressError, HostPort, PeerAddress, Transport};
+pub use book::{addresses_of_file, addresses_to_file};
 pub use config::{Config, ConfigError};
-pub use control::{PROTOCOL_VERSION, Refusal};
+pub use control::{ControlRead, PROTOCOL_VERSION, Refusal, control_samples, read_control};
 pub use error::Error;
 pub use events::{DownReason, Event, Events};
 pub use files::NodeKey;
