@@ -1,0 +1,3 @@
+//! Searches for an input that breaks the property `block`.
+#![no_main]
+cairn_fuzz::target!(block);

@@ -1,0 +1,3 @@
+//! Searches for an input that breaks the property `part`.
+#![no_main]
+cairn_fuzz::target!(part);

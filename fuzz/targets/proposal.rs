@@ -1,0 +1,3 @@
+//! Searches for an input that breaks the property `proposal`.
+#![no_main]
+cairn_fuzz::target!(proposal);
