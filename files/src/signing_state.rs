@@ -117,11 +117,11 @@ pub fn of_file(file: &Path, bytes: &[u8]) -> Result<SignState, FileError> {
     in_file(file, read(json_of(file, bytes, "")?))
 }
 
-/// Returns the state that the document describes. The signed bytes count only together with their signature.
 /// Maximum bytes of a message that a validator signs; those of a vote with the longest chain id have fewer than 200. It leaves
 /// room for the rest of a record.
 const SIGNED_BYTES_MAX: usize = 512;
 
+/// Returns the state that the document describes. The signed bytes count only together with their signature.
 fn read(SignStateShape { height, round, step, signature, signbytes }: SignStateShape) -> Result<SignState, FieldError> {
     if height > i64::MAX as u64 {
         return Err(FieldError::new("height", "is too large for a height"));
