@@ -21,6 +21,12 @@ pub fn set_of(node: &Validator, height: u64) -> Vec<(u32, String, u64)> {
 /// Returns evidence that this key signed two blocks of a chain at a height. It is valid if the node decided the height, its set
 /// has the key, and the chain is the node's.
 pub fn double_sign(node: &Validator, chain: &str, key: &ConsensusSecretKey, height: u64) -> Value {
+    let evidence = Evidence::DuplicateVote(double_votes(node, chain, key, height));
+    serde_json::to_value(proto::types::Evidence::decode(evidence.encode().as_slice()).unwrap()).unwrap()
+}
+
+/// As [`double_sign`], in the form that peers send.
+pub fn double_votes(node: &Validator, chain: &str, key: &ConsensusSecretKey, height: u64) -> DuplicateVoteEvidence {
     let known = height.min(node.height());
     let set = set_of(node, known);
     let validator = key.public_key().address();
@@ -35,12 +41,11 @@ pub fn double_sign(node: &Validator, chain: &str, key: &ConsensusSecretKey, heig
         Vote { vote_type, height, round, block_id, timestamp, validator, validator_index }
             .sign(&ChainId::new(chain).unwrap(), key)
     };
-    let evidence = Evidence::DuplicateVote(DuplicateVoteEvidence {
+    DuplicateVoteEvidence {
         vote_a: vote(1),
         vote_b: vote(2),
         total_power: Power(set.iter().map(|(_, _, power)| power).sum()),
         validator_power: Power(power),
         timestamp,
-    });
-    serde_json::to_value(proto::types::Evidence::decode(evidence.encode().as_slice()).unwrap()).unwrap()
+    }
 }
