@@ -57,8 +57,6 @@ pub struct App {
     /// The height that the stored nodes describe, once those that were taken are written.
     stored: Height,
     upgrades: Upgrades,
-    #[cfg(feature = "mutations")]
-    mutation: Option<crate::Mutation>,
 }
 
 /// Place among the ends of all trees, from which [`App::parts`] continues.
@@ -132,8 +130,6 @@ impl App {
             changed,
             stored,
             upgrades: Upgrades::default(),
-            #[cfg(feature = "mutations")]
-            mutation: None,
         }
     }
 
@@ -153,15 +149,7 @@ impl App {
     ///
     /// Errors: [`UpgradeStop`], why it may not.
     pub fn check_program<R: Reader + ?Sized>(&self, reader: &R) -> Result<(), UpgradeStop> {
-        #[cfg(feature = "mutations")]
-        let _broken = self.mutation.map(crate::BrokenRule::new);
         self.upgrades.check(reader, self.height.next())
-    }
-
-    /// Breaks a rule in all blocks from now on, to prove that a checker notices it.
-    #[cfg(feature = "mutations")]
-    pub fn set_mutation(&mut self, mutation: crate::Mutation) {
-        self.mutation = Some(mutation);
     }
 
     /// Returns the height of the committed state.
@@ -197,8 +185,6 @@ impl App {
     ) -> Outcome {
         assert_eq!(context.height, self.height.next(), "blocks are executed one after the other");
         let (chain_id, trees) = (self.chain_id.clone(), Trees { namespaces: &self.namespaces, cache: &self.cache });
-        #[cfg(feature = "mutations")]
-        let _broken = self.mutation.map(crate::BrokenRule::new);
         let view = View::of_state(history);
         let mut execution = Execution::begin(view, chain_id, context, trees, self.upgrades);
         let results = txs.into_iter().map(|tx| execution.transaction(tx)).collect();

@@ -117,7 +117,7 @@ impl Rules {
         if expires > max {
             return Err(Refusal::ExpiresTooFar { expires, max });
         }
-        if let Some(height) = view.executed(digest) {
+        if let Some(height) = view.executed(digest).filter(|_| !mutated(Mutation::AnyDigest)) {
             return Err(Refusal::Duplicate { height });
         }
         if u64::from(view.expiring(second_of(expires))) + others as u64 >= u64::from(EXPIRING_MAX) {
@@ -222,6 +222,7 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
         let account = self.view.account(&sender);
         let mut used_up = None;
         let nonce = match body.order {
+            TxOrder::Nonce(_) if mutated(Mutation::KeepNonce) => account.nonce,
             TxOrder::Nonce(nonce) if nonce != account.nonce => {
                 return Err(Refusal::Nonce { got: nonce, expected: account.nonce });
             }
@@ -237,6 +238,7 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
         let Some(balance) = account.balance.checked_sub(body.fee) else {
             return Err(Refusal::InsufficientFunds { have: account.balance, need: body.fee.into() });
         };
+        let balance = if mutated(Mutation::FreeFees) { account.balance } else { balance };
         self.view.set_account(&sender, Account { balance, nonce });
         self.fees = self.fees.checked_add(body.fee).expect("fees are part of the supply");
         if let Some((expires, digest)) = used_up {
@@ -283,7 +285,7 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
         // The set acts after the parameters.
         let validator_updates = staking::end(&mut view, &At { params: &next, ..at }, staked, &mut decisions.events);
         let params_update = params_update.cloned();
-        view.add_to_fee_pool(self.fees);
+        view.add_to_fee_pool(if mutated(Mutation::LoseFees) { 0 } else { self.fees });
         view.count(&self.counters);
         view.list_expiring(&self.expiring);
         let now = second_of(Deadline::at(self.rules.time));
@@ -347,7 +349,9 @@ fn transfer<R: Reader + ?Sized>(
     amount: u64,
 ) -> Result<Event, Refusal> {
     check_payment(to, amount)?;
-    view.take(from, amount)?;
+    if !mutated(Mutation::FreeTransfer) {
+        view.take(from, amount)?;
+    }
     view.pay(to, amount);
     let (sender, recipient) = ((from.to_string(), true), (to.to_string(), true));
     Ok(event("transfer", [("sender", sender), ("recipient", recipient), ("amount", (amount.to_string(), false))]))

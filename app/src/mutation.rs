@@ -1,6 +1,7 @@
 //! Rules of namespaces, reverts and trees that can be broken on purpose.
 //!
-//! `app/tests/rules/mutations.rs` names for each of them the tests that detect it. Without the feature `mutations`,
+//! `app/tests/rules/mutations.rs` names for each of them the tests that detect it, except for those that only the simulator
+//! detects (`docs/simulation.md`). Without the feature `mutations`,
 //! [`mutated`] is the constant `false`, so that the compiler removes every question and what depends on it.
 //!
 //! Some rules cannot be broken here, because a type holds them: only a valid name is an [`NsName`](types::NsName), and
@@ -21,7 +22,17 @@ types::mutations! {
     /// Starts a namespace with the data epoch 0.
     EpochFromZero,
 
-    // A transaction is checked.
+    // A transaction is checked and executed.
+    /// Leaves the nonce of the account as it was.
+    KeepNonce: simulated,
+    /// Executes an unordered transaction again.
+    AnyDigest: simulated,
+    /// Takes no fee from the account.
+    FreeFees: simulated,
+    /// Does not add the fees of a block to the pool.
+    LoseFees: simulated,
+    /// Pays a transfer without taking it from the sender.
+    FreeTransfer: simulated,
     /// Accepts transactions that fit into no block.
     AnyTxSize,
 
@@ -29,7 +40,7 @@ types::mutations! {
     /// Accepts writes of accounts that are not the owner.
     AnyWriter,
     /// Accepts writes to a frozen namespace.
-    IgnoreFreeze,
+    IgnoreFreeze: both,
     /// Accepts writes in the block that reverts the namespace.
     WriteInRevert,
     /// Accepts writes with another data epoch.
@@ -59,11 +70,11 @@ types::mutations! {
     /// Lets a block replace any number of bytes of old values.
     AnyOldBytes,
     /// Keeps what a failed transaction wrote.
-    KeepFailed,
+    KeepFailed: both,
 
     // The log of roots.
     /// Logs the root that a namespace had before the block (I-KV1).
-    LogOldRoot,
+    LogOldRoot: both,
     /// Deletes no roots from the log.
     KeepRoots,
     /// Deletes a root from the log one height too early.
@@ -107,7 +118,7 @@ types::mutations! {
     /// Gives two proposals the same number.
     ReuseId,
     /// Shows the digest of no changes (I-RV5).
-    OtherDigest,
+    OtherDigest: both,
     /// Does not show in a preview that too many proposals are open.
     PreviewForgetsOpen,
 
@@ -125,7 +136,7 @@ types::mutations! {
     /// Lets exactly 2/3 of the power decide a revert.
     TwoThirdsDecide,
     /// Lets more than 1/3 of the power decide a revert (I-RV3).
-    ThirdDecides,
+    ThirdDecides: both,
     /// Never rejects a proposal, whatever the votes against it.
     NeverReject,
     /// Rejects a proposal when exactly 1/3 of the power votes no.
@@ -135,7 +146,7 @@ types::mutations! {
     /// Schedules a proposal of which another scheduled one has a namespace.
     ScheduleOverlap,
     /// Executes a revert without notice (I-RV3).
-    SkipNotice,
+    SkipNotice: both,
     /// Lets anybody cancel a proposal.
     AnyCanceller,
     /// Cancels a scheduled proposal.
@@ -159,11 +170,11 @@ types::mutations! {
     /// Does not check an upgrade again when it is planned.
     SkipActCheck,
     /// Lets parameters act in the block that changes them.
-    ParamsAtOnce,
+    ParamsAtOnce: both,
     /// Accepts any price of transactions and proposals.
     AnyPrice,
     /// Does not compute the set again when its maximum size changes (ST4).
-    KeepSet,
+    KeepSet: both,
     /// Lets validators freeze a proposal that is no revert.
     FreezeActs,
     /// Pays more than the community pool has (ST1).
@@ -177,13 +188,13 @@ types::mutations! {
     /// Plans an upgrade that the chain has.
     UpgradeTwice,
     /// Keeps the plan after the upgrade.
-    KeepPlan,
+    KeepPlan: both,
     /// Does not raise the version of the application with an upgrade.
-    KeepVersion,
+    KeepVersion: both,
     /// Lets reverts go back before an upgrade.
-    NoBarrier,
+    NoBarrier: both,
     /// Executes heights with a program that lacks the upgrade for them, or has one too early.
-    AnyProgram,
+    AnyProgram: both,
 
     // Validators freeze namespaces.
     /// Lets one validator freeze a namespace.
@@ -193,7 +204,7 @@ types::mutations! {
     /// Accepts a freeze of a namespace that is or was just frozen.
     FreezeAgain,
     /// Lets a validator freeze the namespaces of several proposals at a time.
-    SeveralFreezes,
+    SeveralFreezes: both,
     /// Counts the demand of a validator for every proposal for which it ever demanded a freeze.
     KeepDemands,
     /// Sets no pause after a freeze that ends with its proposal.
@@ -219,11 +230,11 @@ types::mutations! {
     /// Executes all reverts that are due in one block.
     ExecuteAll,
     /// Leaves out the last key of a revert, and does not compare the root (I-RV1).
-    RestoreLess,
+    RestoreLess: both,
     /// As [`Mutation::RestoreLess`], but only for a namespace that was reverted before (I-RV6).
-    RestoreLessAgain,
+    RestoreLessAgain: both,
     /// Takes back the account of the proposer too (I-RV2).
-    RestoreMore,
+    RestoreMore: both,
     /// Takes back the number of writes of a namespace (I-RV2).
     RestoreWrites,
     /// Leaves the number of keys and bytes of a reverted namespace as it is.
@@ -231,7 +242,7 @@ types::mutations! {
     /// Leaves the list of keys of a reverted namespace as it is.
     KeepKeyList,
     /// Leaves the data epoch of a reverted namespace as it is (I-RV2).
-    KeepEpoch,
+    KeepEpoch: both,
     /// Allows a new proposal right after a revert.
     NoCooldownSet,
     /// Does not record the heights that a revert took back.
@@ -277,19 +288,19 @@ types::mutations! {
     /// Accepts a second rotation while evidence against the last key can come.
     RotateTwice,
     /// Leaves the old key in the set beside the new one (ST4).
-    OldKeySigns,
+    OldKeySigns: both,
     /// Changes the set for a validator outside of it.
     RotateOutside,
     /// Forgets at once whose key the old one was.
-    ForgetOldKey,
+    ForgetOldKey: both,
     /// Never forgets whose key the old one was.
-    KeepOldKey,
+    KeepOldKey: both,
     /// Ends a validator while evidence against its old key can come.
     EndWithOldKey,
 
     // Stake moves.
     /// Rounds the worth of shares up (ST2).
-    RoundUp,
+    RoundUp: both,
     /// Sells shares of a validator whose shares are worth nothing.
     DelegateToNothing,
     /// Accepts more stake than a set may have power.
@@ -317,37 +328,37 @@ types::mutations! {
     /// Gives stake a time at which it is not paid, because stake that left before it waits longer.
     ForgetBatchBefore,
     /// Pays stake after half of the time (ST6).
-    UnbondEarly,
+    UnbondEarly: both,
     /// Pays an unbonding twice (ST1).
-    UnbondTwice,
+    UnbondTwice: both,
     /// Pays stake of a validator that kept its power (ST6).
-    PayKept,
+    PayKept: both,
     /// Matures everything that is due in one block.
     MatureAll,
     /// Names no deadline of the queue to the host.
     ForgetQueue,
     /// Keeps a validator in the set that lost its stake (ST4).
-    KeepLeaver,
+    KeepLeaver: both,
     /// Lets a validator in jail sign (ST4).
-    JailedSigns,
+    JailedSigns: both,
     /// Accepts any number of members of the set (ST4).
-    AnySetSize,
+    AnySetSize: both,
     /// Computes a set without members (ST7).
-    EmptySet,
+    EmptySet: both,
 
     // A validator is slashed.
     /// Takes nothing for a double sign, and leaves the validator where it is (ST5).
-    ForgiveDoubleSign,
+    ForgiveDoubleSign: both,
     /// Slashes a validator for each double sign (ST5).
-    SlashAgain,
+    SlashAgain: both,
     /// Takes no jail for ever for a double sign.
-    NoTombstone,
+    NoTombstone: both,
     /// Leaves out what left with the block before the infraction, which still counted.
-    SlashOtherHeight,
+    SlashOtherHeight: both,
     /// Leaves out what left while the validator kept its power.
     ForgetKept,
     /// Takes nothing of what left the validator.
-    ForgetDepartures,
+    ForgetDepartures: both,
     /// Takes nothing at the target of a redelegation.
     ForgetTarget,
     /// Takes nothing of what was undelegated from the target of a redelegation.
@@ -355,21 +366,21 @@ types::mutations! {
     /// Leaves a validator free whose own stake a slash took below its minimum.
     ForgetOwnStake,
     /// Rounds what is burned up.
-    RoundBurnUp,
+    RoundBurnUp: both,
     /// Leaves the price of the shares of a slashed validator as it is (ST2).
-    KeepPrice,
+    KeepPrice: both,
     /// Leaves what was burned in the supply (ST1).
-    BurnKeepsSupply,
+    BurnKeepsSupply: both,
 
     // A validator signs nothing.
     /// Jails a validator whatever the time of its silence.
-    DowntimeByHeights,
+    DowntimeByHeights: both,
     /// Jails a validator whatever the number of heights that it missed.
-    DowntimeByTime,
+    DowntimeByTime: both,
     /// Counts misses that left the window.
     AllMisses,
     /// Jails all that are silent.
-    JailAll,
+    JailAll: both,
     /// Keeps the misses of a validator that left jail.
     KeepWindow,
 
@@ -381,15 +392,15 @@ types::mutations! {
     /// Gives operators their commission, and delegators all (ST3).
     CommissionOnTop,
     /// Rounds what a delegator is paid up (ST3).
-    RoundRewardUp,
+    RoundRewardUp: both,
     /// Pays what was paid before (ST3).
-    PayAgain,
+    PayAgain: both,
     /// Changes shares and commissions without settling the validator first (ST3).
     ForgetSettle,
     /// Lets sums end at 2^128 instead of wrapping around.
     SumsEnd,
     /// Drops what the division of an income leaves (ST3).
-    LoseRemainder,
+    LoseRemainder: both,
     /// Accepts a withdrawal of nothing.
     WithdrawNothing,
     /// Gives the commission of a validator that ends to all.
@@ -397,13 +408,13 @@ types::mutations! {
     /// Ends a validator that can still earn.
     EndEarning,
     /// Issues for a second in each height, whatever its time.
-    IssueByHeight,
+    IssueByHeight: both,
     /// Issues for the time in which nothing was to be issued.
     IssueForPause,
     /// Drops what the division of an issuance leaves.
     LoseIssued,
     /// Issues money that the supply does not count (ST1).
-    IssueUncounted,
+    IssueUncounted: both,
     /// Drops what is due to shares that a slash takes (ST3).
     ForfeitNothing,
     /// Gives the community nothing.

@@ -17,7 +17,10 @@
 
 use types::{HardState, Moment};
 
-use crate::{Engine, Input, Message, Output};
+use crate::{
+    Engine, Input, Message, Output,
+    mutation::{Mutation, is_any_rule_broken, mutated},
+};
 
 /// Collects what one batch has to write and to broadcast at its end.
 #[derive(Debug, Default)]
@@ -38,6 +41,7 @@ impl Batch {
             match output {
                 Output::WriteAhead(hard_state) => self.supersede(hard_state),
                 Output::Broadcast(message) => self.said.push(message),
+                Output::Commit { .. } if mutated(Mutation::CommitBeforeWrite) => due.push(output),
                 Output::Commit { .. } => {
                     due.extend(self.write_ahead.take().map(Output::WriteAhead));
                     due.push(output);
@@ -56,8 +60,10 @@ impl Batch {
         // Height, round and step: hard states are ordered by these.
         let hrs = |hard_state: &HardState| (hard_state.height, hard_state.round, hard_state.step);
         let grows = self.write_ahead.as_ref().is_none_or(|earlier| hrs(earlier) <= hrs(&later));
-        assert!(grows, "I2: a later hard state supersedes an earlier one");
-        self.write_ahead = Some(later);
+        assert!(grows || is_any_rule_broken(), "I2: a later hard state supersedes an earlier one");
+        if self.write_ahead.is_none() || !mutated(Mutation::KeepFirstState) {
+            self.write_ahead = Some(later);
+        }
     }
 
     /// Ends the batch and returns the outputs that waited: the hard state to write, then the messages to broadcast.

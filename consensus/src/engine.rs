@@ -12,10 +12,9 @@ use types::{
     limits::OWN_ROUNDS_MAX,
 };
 
-#[cfg(any(test, feature = "mutations"))]
-use crate::io::Mutation;
 use crate::{
     io::{Input, Message, Output},
+    mutation::{Mutation, mutated},
     notes::{Notes, RoundStep, What},
     seen::{self, Reports, Verdict},
     signer::Signer,
@@ -100,8 +99,6 @@ pub struct Engine {
     /// True if a message was signed since the last [`Output::WriteAhead`].
     unsaved: bool,
     pub(crate) notes: Notes,
-    #[cfg(any(test, feature = "mutations"))]
-    pub(crate) mutation: Option<Mutation>,
 }
 
 /// Records which once-only rules of the current round have fired. `line_36` holds the block for which it fired.
@@ -158,21 +155,7 @@ impl Engine {
             outputs: Vec::new(),
             unsaved: false,
             notes: Notes::default(),
-            #[cfg(any(test, feature = "mutations"))]
-            mutation: None,
         }
-    }
-
-    /// Switches a rule off, to prove that a checker notices it.
-    #[cfg(any(test, feature = "mutations"))]
-    pub fn with_mutation(mut self, mutation: Mutation) -> Self {
-        self.mutation = Some(mutation);
-        self
-    }
-
-    #[cfg(any(test, feature = "mutations"))]
-    pub(crate) fn mutated(&self, mutation: Mutation) -> bool {
-        self.mutation == Some(mutation)
     }
 
     /// Takes one input and returns the actions to execute, in order. The steady time of `now` measures delays, and its
@@ -202,8 +185,7 @@ impl Engine {
     fn take_outputs(&mut self) -> Vec<Output> {
         let mut outputs = std::mem::take(&mut self.outputs);
         if std::mem::take(&mut self.unsaved) {
-            #[cfg(any(test, feature = "mutations"))]
-            if self.mutated(Mutation::SkipWriteAhead) {
+            if mutated(Mutation::SkipWriteAhead) {
                 return outputs;
             }
             let first =
@@ -277,19 +259,20 @@ impl Engine {
         let pols = proposals.filter_map(|known| known.signed.proposal.pol_round).filter(|pol| *pol < self.round.next());
         let pinned = locks.chain(pols).collect();
         self.votes.pin(pinned);
-        #[cfg(any(test, feature = "mutations"))]
-        self.votes.keep_all(self.mutated(Mutation::KeepRounds));
     }
 
     // ---- helpers of several rules --------------------------------------------------------------------------------
 
     /// Returns true if this node does not sign at this height.
     pub fn is_abstaining(&self) -> bool {
-        self.abstain
+        self.abstain && !mutated(Mutation::IgnoreAbstain)
     }
 
     pub(crate) fn is_proposer(&self) -> bool {
         let Some(signer) = &self.signer else { return false };
+        if mutated(Mutation::ProposeOutOfTurn) {
+            return !self.is_abstaining() && self.own_index.is_some();
+        }
         !self.is_abstaining() && self.validators.proposer_of_round(self.round).address() == signer.address()
     }
 
@@ -392,12 +375,26 @@ impl Engine {
     }
 
     pub(crate) fn start_timer_after(&mut self, kind: TimeoutKind, round: Round, after: Duration) {
+        let is_lost = match kind {
+            TimeoutKind::Propose => mutated(Mutation::NoProposeTimer),
+            TimeoutKind::Prevote => mutated(Mutation::NoPrevoteTimer),
+            TimeoutKind::Precommit => mutated(Mutation::NoPrecommitTimer),
+            TimeoutKind::Rebroadcast => mutated(Mutation::RepeatOnce) && round > Round::ZERO,
+        };
+        if is_lost {
+            return;
+        }
+        let is_hasty = kind == TimeoutKind::Prevote && mutated(Mutation::HastyPrevoteTimer);
+        let after = if is_hasty { Duration::ZERO } else { after };
         assert!(kind == TimeoutKind::Rebroadcast || round == self.round, "L21, L35, L48: timers of this round");
         self.outputs.push(Output::StartTimer(Timeout { kind, height: self.height, round }, after));
     }
 
     pub(crate) fn build_block(&mut self) {
-        assert!(self.is_proposer() && self.valid.is_none(), "L18: a proposer without a valid block builds one");
+        assert!(
+            self.is_proposer() && (self.valid.is_none() || mutated(Mutation::ForgetValid)),
+            "L18: a proposer without a valid block builds one"
+        );
         self.outputs.push(Output::BuildBlock { height: self.height, round: self.round });
     }
 
@@ -414,8 +411,9 @@ impl Engine {
         assert!(self.is_proposer() && self.step == Step::Propose, "L14: only the proposer proposes, in step Propose");
         assert!(self.own_proposal(self.round).is_none(), "I1: one proposal in each round");
         assert!(self.is_valid(&block_id), "I4: a proposed block is valid and its bytes are available");
+        let pol_round = pol_round.map(|pol| if mutated(Mutation::OtherPolRound) { pol.next() } else { pol });
         assert!(
-            pol_round.is_none_or(|pol| pol < self.round),
+            pol_round.is_none_or(|pol| pol < self.round) || mutated(Mutation::OtherPolRound),
             "L16: a polka of an earlier round justifies a re-proposal"
         );
         let proposal = Proposal { height: self.height, round: self.round, pol_round, block_id, timestamp };
@@ -426,7 +424,7 @@ impl Engine {
         keep_own(&mut self.own_proposals, signed.clone(), |signed| signed.proposal.hrs());
         self.unsaved = true;
         self.outputs.push(Output::Broadcast(Message::Proposal(signed.clone())));
-        if let (Some(_), Some(polka)) = (pol_round, self.valid_polka.clone()) {
+        if let (Some(_), Some(polka), false) = (pol_round, self.valid_polka.clone(), mutated(Mutation::HidePolka)) {
             self.outputs.push(Output::Broadcast(Message::Certificate(polka)));
         }
         self.keep_proposal(Known { signed, timely: true });
@@ -458,8 +456,8 @@ impl Engine {
             validator: signer.address(),
             validator_index: index,
         };
-        #[cfg(any(test, feature = "mutations"))]
-        if self.mutation == Some(Mutation::DoubleSign) && block_id.is_some() {
+        #[cfg(feature = "mutations")]
+        if mutated(Mutation::DoubleSign) && block_id.is_some() {
             let other = signer.sign_vote_unguarded(Vote { block_id: None, ..vote.clone() }, &self.chain_id);
             self.outputs.push(Output::Broadcast(Message::Vote(other)));
         }
@@ -477,7 +475,7 @@ impl Engine {
     /// failed round, the polka behind `valid`: if other nodes missed it, a lock of this node would stay hidden from
     /// them.
     pub(crate) fn say_again(&mut self) {
-        if self.signer.is_none() {
+        if self.signer.is_none() || mutated(Mutation::NeverRepeat) {
             return;
         }
         if let Some(proposal) = self.own_proposals.last().cloned() {
@@ -497,6 +495,7 @@ impl Engine {
     /// Broadcasts the polka behind `valid`, if there is one and round 0 has failed (D4).
     pub(crate) fn show_polka(&mut self) {
         if self.round > Round::ZERO
+            && !mutated(Mutation::KeepPolkaToItself)
             && let Some(polka) = self.valid_polka.clone()
         {
             self.outputs.push(Output::Broadcast(Message::Certificate(polka)));
@@ -590,6 +589,7 @@ fn commit_of(
     block_id: BlockId,
     validators: &ValidatorSet,
 ) -> Commit {
+    let round = if mutated(Mutation::CommitOfOtherRound) { Round(round.0.saturating_sub(1)) } else { round };
     let precommits = votes.round(round).map(|votes| &votes.precommits);
     let signed = precommits.into_iter().flat_map(VoteSet::votes).map(|vote| &**vote);
     Commit::from_votes(height, round, block_id, validators, signed)

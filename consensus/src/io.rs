@@ -114,25 +114,3 @@ pub enum Message {
     /// Votes of one round and type that prove a quorum, or exceed a third.
     Certificate(Certificate),
 }
-
-/// A rule that is switched off or broken, to prove that a checker notices it.
-#[cfg(any(test, feature = "mutations"))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutation {
-    /// Never sets the lock (L38, L39).
-    SkipLock,
-    /// Removes the lock upon a quorum of nil prevotes (L44).
-    UnlockOnNil,
-    /// Emits no [`Output::WriteAhead`], so that messages are sent before the hard state is durable (I2).
-    SkipWriteAhead,
-    /// Signs and sends a nil vote in addition to each vote for a block (I1).
-    DoubleSign,
-    /// Decides a valid block upon precommits of more than a third of the power instead of a quorum (L49).
-    WeakCommit,
-    /// Keeps the verdict on a block whose bytes were dropped (I4).
-    KeepVerdicts,
-    /// Never forgets votes of past rounds (I6).
-    KeepRounds,
-    /// Keeps the timeouts of the first height.
-    KeepTimeouts,
-}

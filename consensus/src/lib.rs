@@ -273,6 +273,7 @@ pub mod driver;
 pub mod engine;
 mod invariants;
 pub mod io;
+mod mutation;
 pub mod notes;
 pub mod rules;
 mod seen;
@@ -281,9 +282,9 @@ pub mod timers;
 pub mod votes;
 
 pub use engine::{Engine, NEEDED_BLOCKS_MAX};
-#[cfg(any(test, feature = "mutations"))]
-pub use io::Mutation;
 pub use io::{Input, Message, Output};
+#[cfg(feature = "mutations")]
+pub use mutation::{BrokenRule, Mutation};
 pub use notes::{RoundNote, RoundStep, What};
 pub use signer::{DoubleSign, Signer};
 pub use timers::{Timeout, TimeoutKind};

@@ -9,10 +9,9 @@ use std::collections::BTreeSet;
 
 use types::{BlockId, Lock, Round, Step, Time, VoteType};
 
-#[cfg(any(test, feature = "mutations"))]
-use crate::io::Mutation;
 use crate::{
     engine::Engine,
+    mutation::{Mutation, is_any_rule_broken, mutated},
     notes::{RoundStep, What},
     seen::Verdict,
     timers::{self, TimeoutKind},
@@ -35,10 +34,16 @@ impl Engine {
         if !self.is_proposer() {
             self.show_polka();
             self.start_timer(TimeoutKind::Propose, self.round);
+            if mutated(Mutation::PrevoteNilAtOnce) {
+                self.vote(VoteType::Prevote, None);
+            }
             return;
         }
         if self.own_proposal(self.round).is_some() {
             return self.start_timer(TimeoutKind::Propose, self.round);
+        }
+        if self.valid.is_some() && mutated(Mutation::ForgetValid) {
+            return self.build_block();
         }
         match self.checked_valid() {
             Some((valid, time)) => self.propose(valid.block_id, time, Some(valid.round)),
@@ -54,6 +59,7 @@ impl Engine {
         if self.step != Step::Propose
             || self.done.proposed
             || !self.is_proposer()
+            || mutated(Mutation::ForgetValid)
             || self.own_proposal(self.round).is_some()
         {
             return false;
@@ -84,8 +90,9 @@ impl Engine {
         let (block_id, timestamp, timely) =
             (known.signed.proposal.block_id, known.signed.proposal.timestamp, known.timely);
         let Some(verdict) = self.verdict(&block_id) else { return false };
-        let unlocked = self.locked.is_none_or(|locked| locked.block_id == block_id);
-        let acceptable = timely && verdict == Verdict { valid: true, time: timestamp };
+        let unlocked = self.locked.is_none_or(|locked| locked.block_id == block_id) || mutated(Mutation::IgnoreLock);
+        let timely = timely || mutated(Mutation::AcceptUntimely);
+        let acceptable = timely && is_acceptable(verdict, timestamp);
         self.vote(VoteType::Prevote, (acceptable && unlocked).then_some(block_id));
         true
     }
@@ -100,13 +107,15 @@ impl Engine {
         }
         let justified = self.proposals_of(self.round).iter().find_map(|known| {
             let p = &known.signed.proposal;
-            let pol_round = p.pol_round.filter(|pol| *pol < self.round && self.votes.has_polka(*pol, &p.block_id))?;
+            let has_polka = |pol: &Round| self.votes.has_polka(*pol, &p.block_id) || mutated(Mutation::SkipPolka);
+            let pol_round = p.pol_round.filter(|pol| *pol < self.round && has_polka(pol))?;
             Some((p.block_id, p.timestamp, pol_round))
         });
         let Some((block_id, timestamp, pol_round)) = justified else { return false };
         let Some(verdict) = self.verdict(&block_id) else { return false };
-        let unlocked = self.locked.is_none_or(|locked| locked.round <= pol_round || locked.block_id == block_id);
-        let acceptable = verdict == Verdict { valid: true, time: timestamp };
+        let unlocked = self.locked.is_none_or(|locked| locked.round <= pol_round || locked.block_id == block_id)
+            || mutated(Mutation::IgnoreLaterLock);
+        let acceptable = is_acceptable(verdict, timestamp);
         self.vote(VoteType::Prevote, (acceptable && unlocked).then_some(block_id));
         true
     }
@@ -118,6 +127,10 @@ impl Engine {
             return false;
         }
         self.done.line_34 = true;
+        if mutated(Mutation::PrecommitNilAtOnce) {
+            self.vote(VoteType::Precommit, None);
+            return true;
+        }
         self.note(|| What::NewStep(RoundStep::PrevoteWait));
         self.start_timer(TimeoutKind::Prevote, self.round);
         true
@@ -133,6 +146,7 @@ impl Engine {
             return false;
         }
         let polka = self.prevotes(self.round).and_then(|prevotes| prevotes.quorum()).flatten();
+        let polka = polka.or_else(|| self.weak_polka());
         let Some(block_id) = polka else { return false };
         if self.done.line_36 == Some(block_id) {
             return false;
@@ -157,7 +171,7 @@ impl Engine {
     /// others would wait for the turn of a validator that is locked on the block.
     pub(crate) fn line_42_of_a_passed_round(&mut self) -> bool {
         let after = self.valid.map_or(Round::ZERO, |valid| valid.round.next());
-        if after >= self.round {
+        if after >= self.round || mutated(Mutation::ForgetPassedPolka) {
             return false;
         }
         let Some((round, block_id)) = self.votes.latest_polka(after, self.round) else { return false };
@@ -169,12 +183,27 @@ impl Engine {
         true
     }
 
+    /// Returns the first valid block that prevotes of more than a third of the power name in this round
+    /// (`Mutation::WeakPolka`).
+    fn weak_polka(&self) -> Option<BlockId> {
+        if !mutated(Mutation::WeakPolka) {
+            return None;
+        }
+        let prevotes = self.prevotes(self.round)?;
+        let id = prevotes.votes().filter_map(|vote| vote.vote.block_id).find(|id| self.is_valid(id))?;
+        let power: u64 = prevotes.votes_for(Some(id)).map(|vote| vote.power().0).sum();
+        types::Power(power).is_honest_of(self.validators.total_power()).then_some(id)
+    }
+
     /// L42–L43: sets block and round of `valid`, and the polka behind it.
     fn remember_valid(&mut self, valid: Lock) {
         self.assert_undecided();
         assert!(self.is_valid(&valid.block_id), "I4: a valid block is checked, and its bytes are here");
         assert!(self.valid.is_none_or(|before| before.round <= valid.round), "L43: the valid round only grows");
-        assert!(self.votes.has_polka(valid.round, &valid.block_id), "L42: a polka justifies a valid block");
+        assert!(
+            self.votes.has_polka(valid.round, &valid.block_id) || is_any_rule_broken(),
+            "L42: a polka justifies a valid block"
+        );
         self.valid_polka =
             self.prevotes(valid.round).and_then(|prevotes| prevotes.certificate_for(Some(valid.block_id)));
         self.valid = Some(valid);
@@ -188,8 +217,7 @@ impl Engine {
         assert_eq!(self.valid, Some(lock), "I3: the block that is locked was set as valid before");
         assert!(lock.round == self.round, "L39: a lock is made in its own round");
         assert!(self.locked_round() < Some(lock.round), "L39: a lock only moves to a later round");
-        #[cfg(any(test, feature = "mutations"))]
-        if self.mutated(Mutation::SkipLock) {
+        if mutated(Mutation::SkipLock) {
             return;
         }
         let before = self.locked.replace(lock);
@@ -205,8 +233,7 @@ impl Engine {
         if self.step != Step::Prevote || !nil {
             return false;
         }
-        #[cfg(any(test, feature = "mutations"))]
-        if self.mutated(Mutation::UnlockOnNil) {
+        if mutated(Mutation::UnlockOnNil) {
             self.locked = None;
         }
         // CometBFT calls this event a polka too, although the quorum is for nil.
@@ -257,8 +284,7 @@ impl Engine {
     ///
     /// The quorum identifies the block, so the proposal itself is not needed (D1).
     pub(crate) fn line_49(&mut self) -> bool {
-        #[cfg(any(test, feature = "mutations"))]
-        if self.mutated(Mutation::WeakCommit)
+        if mutated(Mutation::WeakCommit)
             && let Some((round, block_id)) = self.weak_decision()
         {
             self.decide(round, block_id);
@@ -276,7 +302,6 @@ impl Engine {
     }
 
     /// Returns a valid block that precommits of more than a third of the power name (`Mutation::WeakCommit`).
-    #[cfg(any(test, feature = "mutations"))]
     fn weak_decision(&self) -> Option<(Round, BlockId)> {
         let total = self.validators.total_power();
         self.votes.rounds().find_map(|(round, votes)| {
@@ -289,6 +314,9 @@ impl Engine {
     /// L55: upon votes of more than a third of the power in a later round, prevotes and precommits together, each
     /// validator counted once: start that round. If there are several such rounds, the latest is started.
     pub(crate) fn line_55(&mut self) -> bool {
+        if mutated(Mutation::StayInRound) {
+            return false;
+        }
         let Some(round) = self.votes.honest_round_above(self.round) else { return false };
         let votes = self.votes.round(round).expect("it has votes");
         self.entry = [&votes.prevotes, &votes.precommits].into_iter().filter_map(|set| set.certificate()).collect();
@@ -301,7 +329,7 @@ impl Engine {
     /// If a proposal that may be prevoted has arrived, but its block is not checked, the wait continues once, up to the
     /// bound (D7).
     pub(crate) fn line_57(&mut self) {
-        if self.step == Step::Propose {
+        if self.step == Step::Propose && !mutated(Mutation::IgnoreProposeTimer) {
             let bound = timers::bound(self.timeouts.propose, self.timeouts.propose_delta, self.round);
             let more = bound.saturating_sub(self.done.propose_wait);
             if !self.done.waits_for_block && !more.is_zero() && self.is_block_arriving() {
@@ -319,7 +347,7 @@ impl Engine {
 
     /// L61: the prevote timer expired, in step Prevote: precommit nil.
     pub(crate) fn line_61(&mut self) {
-        if self.step == Step::Prevote {
+        if self.step == Step::Prevote && !mutated(Mutation::IgnorePrevoteTimer) {
             self.note(|| What::TimeoutWait);
             self.vote(VoteType::Precommit, None);
         }
@@ -330,4 +358,10 @@ impl Engine {
         self.entry = self.precommits(self.round).and_then(|precommits| precommits.certificate()).into_iter().collect();
         self.line_11_start_round(self.round.next());
     }
+}
+
+/// Returns true if a block is valid and has the time of its proposal.
+fn is_acceptable(verdict: Verdict, timestamp: Time) -> bool {
+    (verdict.valid || mutated(Mutation::PrevoteInvalid))
+        && (verdict.time == timestamp || mutated(Mutation::AcceptOtherTime))
 }

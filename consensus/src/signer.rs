@@ -6,6 +6,8 @@ use types::{
     SignedProposal, SignedVote, ValidatorSet, Vote,
 };
 
+use crate::mutation::{Mutation, is_any_rule_broken, mutated};
+
 /// Refusal to sign a message that contradicts, or may contradict, one that was signed before.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
@@ -146,6 +148,9 @@ impl Signer {
 
     /// Records a new signature.
     fn record(&mut self, state: SignState) {
+        if is_any_rule_broken() && state.hrs() <= self.state.hrs() {
+            return;
+        }
         assert!(state.hrs() > self.state.hrs(), "I1: {:?} is signed after {:?}", state.hrs(), self.state.hrs());
         self.raise_to(state);
         assert!(self.state.signed.is_some(), "I1: the last signature is known");
@@ -158,7 +163,8 @@ impl Signer {
     fn guard(&self, asked: (Height, Round, u8), sign_bytes: &[u8]) -> Result<Option<Signature>, DoubleSign> {
         let signed = self.state.hrs();
         match &self.state.signed {
-            _ if asked > signed => Ok(None),
+            _ if asked > signed || mutated(Mutation::GuardOff) => Ok(None),
+            _ if asked == signed && mutated(Mutation::GuardSameStep) => Ok(None),
             Some((bytes, signature)) if asked == signed && bytes == sign_bytes => Ok(Some(*signature)),
             _ => Err(DoubleSign { asked, signed }),
         }
@@ -166,7 +172,7 @@ impl Signer {
 
     /// Signs a vote without the guard: for a Byzantine validator in tests, and for the mutation that proves the
     /// checkers.
-    #[cfg(any(test, feature = "mutations"))]
+    #[cfg(feature = "mutations")]
     pub fn sign_vote_unguarded(&self, vote: Vote, chain_id: &ChainId) -> SignedVote {
         vote.sign(chain_id, self.secret())
     }

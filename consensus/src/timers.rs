@@ -13,6 +13,8 @@ use std::{collections::BTreeSet, time::Duration};
 
 use types::{Address, Round, Timeouts};
 
+use crate::mutation::{Mutation, mutated};
+
 /// Names the purpose of a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimeoutKind {
@@ -99,6 +101,7 @@ impl Delays {
 
 /// Returns `base + delta · round`, at most one hour.
 pub fn bound(base: Duration, delta: Duration, round: Round) -> Duration {
+    let round = if mutated(Mutation::SameTimers) { Round::ZERO } else { round };
     delta
         .checked_mul(round.0)
         .and_then(|more| base.checked_add(more))

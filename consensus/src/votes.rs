@@ -7,6 +7,8 @@ use types::{
     limits::VALIDATORS_MAX,
 };
 
+use crate::mutation::{Mutation, is_any_rule_broken, mutated};
+
 /// Result of adding a vote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Added {
@@ -59,7 +61,11 @@ impl VoteSet {
             said: BTreeMap::new(),
             by_value: BTreeMap::new(),
             power: Power::ZERO,
-            total: validators.total_power(),
+            total: if mutated(Mutation::CountHeads) {
+                Power(validators.len() as u64)
+            } else {
+                validators.total_power()
+            },
             validators: validators.len() as u32,
         }
     }
@@ -69,7 +75,7 @@ impl VoteSet {
     /// A `proven` vote is part of a quorum that a certificate shows. If both places of an equivocator are taken, a
     /// proven vote replaces one of its two votes, but never one that belongs to a quorum held here.
     fn add(&mut self, vote: VerifiedVote, proven: bool) -> Added {
-        let (index, value, power) = (vote.vote.validator_index, vote.vote.block_id, vote.power());
+        let (index, value, power) = (vote.vote.validator_index, vote.vote.block_id, power_of(&vote));
         if index >= self.validators {
             return Added::OutOfBounds;
         }
@@ -84,10 +90,14 @@ impl VoteSet {
             return Added::New;
         };
         if said.votes().any(|held| held.vote.block_id == value) {
+            if mutated(Mutation::CountTwice) {
+                self.count(value, power);
+            }
             return Added::Duplicate;
         }
         let first = Box::new((*said.first).clone());
         let dropped = match &said.second {
+            None if mutated(Mutation::FirstVoteOnly) => return Added::Conflicting { first, report: true },
             None => {
                 said.second = Some(vote);
                 self.count(value, power);
@@ -119,7 +129,7 @@ impl VoteSet {
     fn count(&mut self, value: Option<BlockId>, power: Power) {
         let tally = self.by_value.entry(value).or_default();
         *tally = plus(*tally, power);
-        assert!(*tally <= self.power, "each validator that voted counts once for a value");
+        assert!(*tally <= self.power || is_any_rule_broken(), "each validator that voted counts once for a value");
     }
 
     /// Returns the power of the distinct validators that voted for any value.
@@ -137,6 +147,9 @@ impl VoteSet {
     /// Two values can both reach this only if more than a third of the power equivocates, and no rule promises safety
     /// then.
     pub fn quorum(&self) -> Option<Option<BlockId>> {
+        if mutated(Mutation::AnyValueQuorum) && self.has_quorum() {
+            return self.by_value.keys().next_back().copied();
+        }
         self.by_value.iter().find(|(_, power)| power.is_quorum_of(self.total)).map(|(value, _)| *value)
     }
 
@@ -185,7 +198,7 @@ impl VoteSet {
 
     fn forget(&mut self, index: u32) {
         let Some(said) = self.said.remove(&index) else { return };
-        let power = said.first.power();
+        let power = power_of(&said.first);
         said.votes().for_each(|vote| self.discount(vote.vote.block_id, power));
         self.power = Power(self.power.0.checked_sub(power.0).expect("the power of each voter is part of the sum"));
     }
@@ -200,6 +213,11 @@ const SAID_BYTES: usize = size_of::<Said>() + 2 * size_of::<u32>();
 
 /// Memory of the tally of one value, in bytes.
 const VALUE_BYTES: usize = size_of::<(Option<BlockId>, Power)>();
+
+/// Returns the power that a vote counts for.
+fn power_of(vote: &VerifiedVote) -> Power {
+    if mutated(Mutation::CountHeads) { Power(1) } else { vote.power() }
+}
 
 fn plus(a: Power, b: Power) -> Power {
     a.checked_add(b).expect("each validator counts once, and the set's total is bounded")
@@ -234,7 +252,7 @@ impl RoundVotes {
     /// one vote each.
     fn voters(&self) -> Power {
         let others = self.precommits.said.iter().filter(|(index, _)| !self.prevotes.said.contains_key(index));
-        let power = others.fold(self.prevotes.power, |power, (_, said)| plus(power, said.first.power()));
+        let power = others.fold(self.prevotes.power, |power, (_, said)| plus(power, power_of(&said.first)));
         assert!(power <= self.prevotes.total, "each validator counts once, whatever it votes");
         power
     }
@@ -272,8 +290,6 @@ pub struct HeightVotes {
     pinned: BTreeSet<Round>,
     /// Round beyond the next one whose votes are kept, for each validator.
     far: Vec<Option<Round>>,
-    #[cfg(any(test, feature = "mutations"))]
-    keeps_all: bool,
 }
 
 impl HeightVotes {
@@ -281,27 +297,14 @@ impl HeightVotes {
     pub fn new(validators: ValidatorSet) -> Self {
         assert!(validators.len() <= VALIDATORS_MAX, "a validator set is bounded");
         let far = vec![None; validators.len()];
-        Self {
-            validators,
-            rounds: BTreeMap::new(),
-            current: Round::ZERO,
-            pinned: BTreeSet::new(),
-            far,
-            #[cfg(any(test, feature = "mutations"))]
-            keeps_all: false,
-        }
-    }
-
-    /// Switches off the removal of old rounds, to prove that a checker notices it.
-    #[cfg(any(test, feature = "mutations"))]
-    pub(crate) fn keep_all(&mut self, keeps_all: bool) {
-        self.keeps_all = keeps_all;
+        Self { validators, rounds: BTreeMap::new(), current: Round::ZERO, pinned: BTreeSet::new(), far }
     }
 
     /// Counts a vote of this height that was verified against its validators. `proven` means that the vote is part of a
     /// quorum for its value that a certificate shows.
     pub fn add(&mut self, vote: VerifiedVote, proven: bool) -> Added {
         let (round, index) = (vote.vote.round, vote.vote.validator_index);
+        let round = if mutated(Mutation::CountOtherRounds) { self.current } else { round };
         let has_room = if index as usize >= self.far.len() {
             false
         } else if round > self.current.next() {
@@ -314,6 +317,10 @@ impl HeightVotes {
         }
         let votes = self.rounds.entry(round).or_insert_with(|| RoundVotes::new(&self.validators));
         match vote.vote.vote_type {
+            VoteType::Prevote if mutated(Mutation::CountOtherType) => {
+                let _ = votes.precommits.add(vote.clone(), proven);
+                votes.prevotes.add(vote, proven)
+            }
             VoteType::Prevote => votes.prevotes.add(vote, proven),
             VoteType::Precommit => votes.precommits.add(vote, proven),
         }
@@ -391,8 +398,7 @@ impl HeightVotes {
     /// Removes old rounds. Those with a quorum stay while there is room: decisions before polkas, later rounds before
     /// earlier ones.
     fn trim(&mut self) {
-        #[cfg(any(test, feature = "mutations"))]
-        if self.keeps_all {
+        if mutated(Mutation::KeepRounds) {
             return;
         }
         let worth = |(round, votes): (Round, &RoundVotes)| {
@@ -450,7 +456,7 @@ impl HeightVotes {
         self.rounds
             .range(current.next()..)
             .rev()
-            .find(|(_, votes)| votes.voters().is_honest_of(total))
+            .find(|(_, votes)| votes.voters().is_honest_of(total) || mutated(Mutation::SkipForOne) && !votes.is_empty())
             .map(|(round, _)| *round)
     }
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use consensus::{Engine, Input, Message, Mutation, Output, Timeout};
+use consensus::{BrokenRule, Engine, Input, Message, Mutation, Output, Timeout};
 use support::{Cast, chain};
 use types::*;
 
@@ -53,7 +53,7 @@ impl World {
         let byzantine = random.percent(60).then(|| random.below(validators as usize));
         let count = validators as usize;
         let mut world = Self {
-            engines: (0..count).map(|i| engine(&cast, i, mutation)).collect(),
+            engines: (0..count).map(|i| cast.engine(i as u32)).collect(),
             cast,
             loss: [0, 5, 30][random.below(3)],
             random,
@@ -164,7 +164,7 @@ impl World {
 
     /// Restarts a validator with only its durable state.
     fn crash(&mut self, who: usize) {
-        self.engines[who] = engine(&self.cast, who, self.mutation);
+        self.engines[who] = self.cast.engine(who as u32);
         self.timers.retain(|(of, _)| *of != who);
         let start = self.cast.start_with(self.durable[who].clone());
         self.feed(who, start);
@@ -246,15 +246,8 @@ impl World {
     }
 }
 
-fn engine(cast: &Cast, who: usize, mutation: Option<Mutation>) -> Engine {
-    let engine = cast.engine(who as u32);
-    match mutation {
-        Some(mutation) => engine.with_mutation(mutation),
-        None => engine,
-    }
-}
-
 fn break_of(seed: u64, validators: u8, mutation: Option<Mutation>) -> Option<String> {
+    let _broken = mutation.map(BrokenRule::new);
     let mut world = World::new(seed, validators, mutation);
     world.run();
     world.broken

@@ -32,6 +32,7 @@ mod config;
 mod error;
 #[allow(clippy::module_inception, reason = "the crate's main type")]
 mod mempool;
+mod mutation;
 mod pool;
 mod recent;
 mod shared;
@@ -40,5 +41,7 @@ mod tx_verifier;
 pub use config::{ANNOUNCE_INTERVAL, Added, Config, Source, Stats};
 pub use error::{CODES, Cause, MempoolError};
 pub use mempool::Mempool;
+#[cfg(feature = "mutations")]
+pub use mutation::{BrokenRule, Mutation};
 pub use shared::SharedPool;
 pub use tx_verifier::TxVerifier;

@@ -33,6 +33,7 @@ use types::{Address, Block, ChainId, Deadline, Hash, Height, Params, Reader, Tim
 use crate::{
     config::{ANNOUNCE_INTERVAL, Config, Stats},
     error::MempoolError,
+    mutation::{Mutation, mutated},
     recent::Recent,
 };
 
@@ -522,8 +523,13 @@ impl Pool {
         block_txs.iter().for_each(|id| self.committed.insert(*id));
         let mut rows: BTreeSet<Row> = std::mem::take(&mut self.doubtful);
         rows.extend(touched.filter(|row| self.senders.contains_key(*row)).map(<[u8]>::to_vec));
-        rows.iter().for_each(|row| self.recheck(reader, row));
-        for id in block_txs {
+        if !mutated(Mutation::SkipRecheck) {
+            rows.iter().for_each(|row| self.recheck(reader, row));
+        }
+        if mutated(Mutation::ForgetWaiting) {
+            self.flush();
+        }
+        for id in block_txs.iter().filter(|_| !mutated(Mutation::KeepCommitted)) {
             if let Some(arrival) = self.ids.get(id) {
                 self.remove(*arrival);
             }

@@ -149,7 +149,7 @@ fn no_rule_can_be_broken_in_the_program() {
     };
     assert_eq!(is_on("node", &[]), [""; 0]);
     assert_eq!(is_on("node", &["--no-default-features"]), [""; 0]);
-    for (name, enabled) in [("storage", 1), ("replica", 3)] {
+    for (name, enabled) in [("storage", 1), ("replica", 5)] {
         assert_eq!(is_on(name, &["--features", "mutations"]).len(), enabled, "{name} has the feature");
     }
 }

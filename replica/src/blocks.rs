@@ -22,6 +22,8 @@ use types::{
     Block, BlockId, CheckedPart, Height, NodeId, PartSet, PartSetHeader, Round, VerifiedTx, Wire, limits::PART_BYTES,
 };
 
+use crate::mutation::{Mutation, mutated};
+
 /// Maximum number of blocks of one height that are held, unless the engine needs more.
 const ENTRIES_MAX: usize = 8;
 
@@ -104,9 +106,6 @@ pub(crate) struct Blocks {
     early: VecDeque<EarlyPart>,
     named: u64,
     dropped: Vec<BlockId>,
-    /// If true, no block is evicted, to prove that a checker detects it.
-    #[cfg(feature = "mutations")]
-    pub keeps_all: bool,
 }
 
 impl Blocks {
@@ -151,8 +150,7 @@ impl Blocks {
     fn insert(&mut self, id: BlockId, parts: PartSet, round: Round, keep: &[BlockId]) {
         self.named += 1;
         self.entries.insert(id, Entry::new(parts, round, self.named));
-        #[cfg(feature = "mutations")]
-        if self.keeps_all {
+        if mutated(Mutation::KeepBlocks) {
             return;
         }
         while self.entries.len() > ENTRIES_MAX {

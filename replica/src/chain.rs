@@ -23,7 +23,10 @@ use types::{
     limits::{BLOCK_TXS_MAX, PART_BYTES},
 };
 
-use crate::verifier::Place;
+use crate::{
+    mutation::{Mutation, mutated},
+    verifier::Place,
+};
 
 /// The chain's tip and the rules for the block after it.
 #[derive(Clone, Debug)]
@@ -201,12 +204,13 @@ impl Chain {
 
     fn check_header(&self, got: &Header) -> Result<(), BlockFault> {
         fn same<T: PartialEq>(
+            rule: Option<Mutation>,
             field: &'static str,
             got: T,
             expected: T,
             text: impl Fn(&T) -> String,
         ) -> Result<(), BlockFault> {
-            if got == expected {
+            if got == expected || rule.is_some_and(mutated) {
                 return Ok(());
             }
             Err(BlockFault::Field { field, got: text(&got), expected: text(&expected) })
@@ -214,19 +218,31 @@ impl Chain {
         let expected = self.expected(got.proposer);
         let hash = |hash: &Hash| hash.to_string();
         let id = |id: &Option<BlockId>| id.map_or_else(|| "none".into(), |id| id.to_string());
-        same("version.app", got.version_app, expected.version_app, u64::to_string)?;
-        same("chain_id", &got.chain_id, &expected.chain_id, |id| id.to_string())?;
-        same("height", got.height, expected.height, Height::to_string)?;
-        same("last_block_id", got.last_block_id, expected.last_block_id, id)?;
-        same("validators_hash", got.validators_hash, expected.validators_hash, hash)?;
-        same("next_validators_hash", got.next_validators_hash, expected.next_validators_hash, hash)?;
-        same("consensus_hash", got.consensus_hash, expected.consensus_hash, hash)?;
-        same("app_hash", got.app_hash, expected.app_hash, hash)?;
-        same("last_results_hash", got.last_results_hash, expected.last_results_hash, hash)?;
-        if got.time <= self.tip.time {
+        same(Some(Mutation::HeaderVersion), "version.app", got.version_app, expected.version_app, u64::to_string)?;
+        same(Some(Mutation::HeaderChain), "chain_id", &got.chain_id, &expected.chain_id, |id| id.to_string())?;
+        same(None, "height", got.height, expected.height, Height::to_string)?;
+        same(None, "last_block_id", got.last_block_id, expected.last_block_id, id)?;
+        same(Some(Mutation::HeaderValidators), "validators_hash", got.validators_hash, expected.validators_hash, hash)?;
+        same(
+            Some(Mutation::HeaderNextValidators),
+            "next_validators_hash",
+            got.next_validators_hash,
+            expected.next_validators_hash,
+            hash,
+        )?;
+        same(Some(Mutation::HeaderParams), "consensus_hash", got.consensus_hash, expected.consensus_hash, hash)?;
+        same(Some(Mutation::HeaderState), "app_hash", got.app_hash, expected.app_hash, hash)?;
+        same(
+            Some(Mutation::HeaderResults),
+            "last_results_hash",
+            got.last_results_hash,
+            expected.last_results_hash,
+            hash,
+        )?;
+        if got.time <= self.tip.time && !mutated(Mutation::HeaderTime) {
             return Err(BlockFault::Time { got: got.time, last: self.tip.time });
         }
-        if self.validators.by_address(&got.proposer).is_none() {
+        if self.validators.by_address(&got.proposer).is_none() && !mutated(Mutation::HeaderProposer) {
             return Err(BlockFault::Proposer(got.proposer));
         }
         Ok(())
@@ -235,15 +251,18 @@ impl Chain {
     /// Returns the set that is in force two heights after the block with these results, whose changes it contains, and
     /// the parameters of the next height.
     pub fn rules_after(&self, results: &BlockResults) -> (ValidatorSet, Params) {
+        if mutated(Mutation::SameParams) {
+            return (self.validators_after(results), self.params.clone());
+        }
         (self.validators_after(results), results.params_update.clone().unwrap_or_else(|| self.params.clone()))
     }
 
     fn validators_after(&self, results: &BlockResults) -> ValidatorSet {
-        let mut after = self
-            .next_validators
-            .update(&results.validator_updates)
-            .expect("the application's validator updates make a set");
-        after.increment(1);
+        let updates = if mutated(Mutation::SameSet) { &[] } else { &results.validator_updates[..] };
+        let mut after = self.next_validators.update(updates).expect("the application's validator updates make a set");
+        if !mutated(Mutation::NoTurn) {
+            after.increment(1);
+        }
         after
     }
 
@@ -257,7 +276,10 @@ impl Chain {
         params: Params,
         evidence_floor: Height,
     ) {
-        let next = std::mem::replace(&mut self.next_validators, Arc::new(after));
+        let mut next = std::mem::replace(&mut self.next_validators, Arc::new(after));
+        if mutated(Mutation::SetTooEarly) {
+            next = self.next_validators.clone();
+        }
         self.last_validators = Some(std::mem::replace(&mut self.validators, next));
         self.tip = tip;
         (self.params, self.evidence_floor) = (params, evidence_floor);

@@ -29,21 +29,7 @@ use types::{
     },
 };
 
-/// A rule about evidence that is switched off, to prove that a checker detects it.
-#[cfg(feature = "mutations")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvidenceMutation {
-    /// The signatures of evidence in a block are not checked.
-    AcceptUnverified,
-    /// Evidence that is in an earlier block may be in another one.
-    AcceptRepeated,
-    /// Evidence that has expired may be in a block.
-    AcceptExpired,
-    /// An attack on light clients in a block may name validators that had no part in it.
-    AcceptNamed,
-    /// Evidence is never put into a block.
-    Withhold,
-}
+use crate::mutation::{Mutation, mutated};
 
 /// Evidence that is valid for the next block, by [`check_evidence`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -354,8 +340,6 @@ const PAIR_BYTES_MAX: usize = 2 * (VOTE_BYTES_MAX + LIST_TAG_BYTES_MAX) + 64;
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pieces: BTreeMap<EvidenceKey, Evidence>,
-    #[cfg(feature = "mutations")]
-    pub mutation: Option<EvidenceMutation>,
 }
 
 impl Waiting {
@@ -379,8 +363,7 @@ impl Waiting {
 
     /// Returns true if exactly this evidence waits.
     pub fn knows(&self, evidence: &Evidence) -> bool {
-        #[cfg(feature = "mutations")]
-        if self.mutation == Some(EvidenceMutation::AcceptUnverified) {
+        if mutated(Mutation::AcceptUnverifiedEvidence) {
             return true;
         }
         self.pieces.get(&evidence.key()) == Some(evidence)
@@ -397,7 +380,7 @@ impl Waiting {
         params: &Params,
         list: &[Evidence],
     ) -> Result<Vec<UnverifiedEvidence>, BlockEvidenceFault> {
-        check_list(store, params, list, |refusal| self.is_excused(refusal))?;
+        check_list(store, params, list, Self::is_excused)?;
         let unverified = |evidence: &Evidence| match store.validators_for_evidence(evidence.height()) {
             Ok(validators) => Ok(UnverifiedEvidence { evidence: evidence.clone(), validators: Arc::new(validators) }),
             Err(error) => Err(BlockEvidenceFault::Refused { hash: evidence.hash(), refusal: error.into() }),
@@ -405,18 +388,13 @@ impl Waiting {
         list.iter().filter(|evidence| !self.knows(evidence)).map(unverified).collect()
     }
 
-    #[cfg(not(feature = "mutations"))]
-    fn is_excused(&self, _: &EvidenceRefusal) -> bool {
-        false
-    }
-
-    #[cfg(feature = "mutations")]
-    fn is_excused(&self, refusal: &EvidenceRefusal) -> bool {
-        match self.mutation {
-            Some(EvidenceMutation::AcceptRepeated) => matches!(refusal, EvidenceRefusal::Repeated { .. }),
-            Some(EvidenceMutation::AcceptExpired) => matches!(refusal, EvidenceRefusal::Expired { .. }),
-            Some(EvidenceMutation::AcceptNamed) => {
-                matches!(refusal, EvidenceRefusal::Invalid(EvidenceError::Attack(AttackError::Named { .. })))
+    /// Returns true for a refusal that a broken rule passes over.
+    fn is_excused(refusal: &EvidenceRefusal) -> bool {
+        match refusal {
+            EvidenceRefusal::Repeated { .. } => mutated(Mutation::AcceptRepeatedEvidence),
+            EvidenceRefusal::Expired { .. } => mutated(Mutation::AcceptExpiredEvidence),
+            EvidenceRefusal::Invalid(EvidenceError::Attack(AttackError::Named { .. })) => {
+                mutated(Mutation::AcceptNamedEvidence)
             }
             _ => false,
         }
@@ -460,8 +438,7 @@ impl Waiting {
         bytes_max: u64,
         fresh: impl Fn(&Evidence) -> Vec<Infraction>,
     ) -> Vec<Evidence> {
-        #[cfg(feature = "mutations")]
-        if self.mutation == Some(EvidenceMutation::Withhold) {
+        if mutated(Mutation::WithholdEvidence) {
             return Vec::new();
         }
         let (mut left, mut named, mut before, mut chosen) = (bytes_max, 0, BTreeSet::new(), Vec::new());

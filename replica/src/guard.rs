@@ -32,7 +32,10 @@ use std::{collections::BTreeSet, time::Duration};
 use consensus::Engine;
 use types::{Address, HardState, Height, Power, Round, SignState, SignedVote, Time, ValidatorSet, VoteType};
 
-use crate::Silence;
+use crate::{
+    Silence,
+    mutation::{Mutation, mutated},
+};
 
 /// Number of gossip intervals in which peers send us the votes that we lack, ours among them, before the received votes
 /// are enough (G1).
@@ -127,7 +130,7 @@ impl Guard {
 
     /// Returns true if we may sign at the height being decided.
     pub fn signs(&self) -> bool {
-        self.closed.is_none()
+        self.closed.is_none() || mutated(Mutation::SignAtOnce)
     }
 
     /// Returns true if no later input can stop signing again.

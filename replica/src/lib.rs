@@ -30,8 +30,6 @@ mod verifier;
 
 pub use api::*;
 pub use earlier::prepare as prepare_earlier;
-#[cfg(feature = "mutations")]
-pub use evidence::EvidenceMutation;
 pub use evidence::{EvidenceRefusal, UnverifiedEvidence, VerifiedEvidence, check_evidence};
 pub use live::LiveApp;
 #[cfg(feature = "mutations")]

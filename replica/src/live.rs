@@ -29,12 +29,6 @@ impl LiveApp {
         self.0.read().expect("a thread that panics stops the process")
     }
 
-    /// Breaks a rule of the application, to prove that a checker detects it.
-    #[cfg(feature = "mutations")]
-    pub(crate) fn set_mutation(&self, mutation: app::Mutation) {
-        self.0.write().expect("a thread that panics stops the process").set_mutation(mutation);
-    }
-
     /// Applies a state update, as [`App::commit`] does.
     pub fn commit(&self, update: StateUpdate) {
         self.0.write().expect("a thread that panics stops the process").commit(update);

@@ -45,8 +45,13 @@ use storage::{Kv, Store};
 use types::{BlockId, Moment, PartSet, PeerMessage, Round, Time, TxPool};
 
 use crate::{
-    Config, Halt, Input, LiveApp, Output, Phase, RoundVotesHeld, Timer, TreesFrom, Verifier, blocks::Blocks,
-    chain::Chain, evidence::Waiting, peers::Peers, sync::Sync,
+    Config, Halt, Input, LiveApp, Output, Phase, RoundVotesHeld, Timer, TreesFrom, Verifier,
+    blocks::Blocks,
+    chain::Chain,
+    evidence::Waiting,
+    mutation::{Mutation, mutated},
+    peers::Peers,
+    sync::Sync,
 };
 use catch_up::CatchUp;
 use heights::Pace;
@@ -138,7 +143,7 @@ impl<K: Kv> Replica<K> {
         let is_halted = self.halted;
         self.finish_if_done();
         let mut outputs = std::mem::take(&mut self.outputs);
-        if is_halted {
+        if is_halted && !mutated(Mutation::SpeakAfterFailure) {
             // The write that should have made these messages durable may be the one that failed.
             outputs.retain(|output| !matches!(output, Output::Send { .. } | Output::Broadcast(_)));
         }

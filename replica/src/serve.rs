@@ -3,6 +3,8 @@
 use storage::{Kv, Store, StoreError};
 use types::{BlockAndCommit, BlockRequest, BlockResponse, Height, limits::SYNC_BLOCKS_MAX};
 
+use crate::mutation::{Mutation, mutated};
+
 /// Maximum bytes of blocks in one response to a sync request, unless one block is larger.
 const SERVE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -22,7 +24,7 @@ pub fn serve<K: Kv>(store: &Store<K>, request: BlockRequest) -> (BlockResponse, 
     let mut bytes = 0;
     for offset in 0..u64::from(request.count.min(SYNC_BLOCKS_MAX)) {
         let height = Height(request.from.0.saturating_add(offset));
-        if height > latest || height < response.earliest {
+        if height > latest || height < response.earliest || mutated(Mutation::ServeNothing) {
             break;
         }
         let read =

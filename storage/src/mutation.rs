@@ -1,12 +1,25 @@
-//! Rules of rewind and prune that can be broken on purpose.
+//! Rules of the store that can be broken on purpose.
 //!
-//! `storage/tests/suite/mutations.rs` names for each of them the tests that detect it. Without the feature `mutations`,
+//! `storage/tests/suite/mutations.rs` names for those of rewind and prune the tests that detect them; the simulator detects the
+//! others (`docs/simulation.md`). Without the feature `mutations`,
 //! [`mutated`] is the constant `false`, so that the compiler removes every question and what depends on it.
 //!
 //! Some rules cannot be broken here, because something else holds them too: a height outside the window has no tip to which a
 //! rewind could move.
 
 types::mutations! {
+    // A height is written.
+    /// Does not sync what must be durable before a message is sent (S1).
+    SkipSync: simulated,
+    /// Leaves the bytes of blocks out of what is written before a precommit (S1).
+    SkipPending: simulated,
+    /// Writes the tip before the rest of the height, and not in one batch with it (S2).
+    TipFirst: simulated,
+    /// Writes the tip after the rest of the height, and not in one batch with it (S2).
+    TipLast: simulated,
+    /// Does not write where the transactions of a block are.
+    ForgetTxs: simulated,
+
     // A rewind begins.
     /// Takes back the hard state to the height of the rewind (S3).
     HardStateGoesBack,
@@ -63,7 +76,7 @@ types::mutations! {
 
     // Rows below the window are deleted.
     /// Deletes the versions that the state under the earliest block reads (S5).
-    DeleteInForce,
+    DeleteInForce: both,
     /// Deletes the validator set and the parameters that are in force at the start of the window.
     DeleteRulesInForce,
     /// Deletes what checks evidence that has not expired, below the window.

@@ -385,8 +385,12 @@ impl<K: Kv> Store<K> {
         self.put_block(&mut batch, commit, &writer.pending)?;
         self.put_writes(&mut batch, height, commit.writes, commit.replaced)?;
         put_rules(&mut batch, &writer, commit);
-        batch.put(Cf::Meta, meta::TIP, tip.encode());
-        self.kv.write(batch, Durability::Buffered)?;
+        if mutated(Mutation::TipFirst) || mutated(Mutation::TipLast) {
+            self.write_in_two(batch, &tip)?;
+        } else {
+            batch.put(Cf::Meta, meta::TIP, tip.encode());
+            self.kv.write(batch, Durability::Buffered)?;
+        }
         writer.pending.retain(|(pending, _)| *pending > height);
         writer.rewind = rewind.filter(|rewind| height < rewind.rows_to);
         writer.validators = Some(commit.validators.clone());
@@ -396,6 +400,15 @@ impl<K: Kv> Store<K> {
         }
         *lock(&self.tip) = Some(tip);
         Ok(tip)
+    }
+
+    /// Writes a height in two batches (`Mutation::TipFirst`, `Mutation::TipLast`).
+    fn write_in_two(&self, batch: Batch, tip: &Tip) -> Result<()> {
+        let mut of_tip = Batch::new();
+        of_tip.put(Cf::Meta, meta::TIP, tip.encode());
+        let (first, second) = if mutated(Mutation::TipFirst) { (of_tip, batch) } else { (batch, of_tip) };
+        self.kv.write(first, Durability::Buffered)?;
+        self.kv.write(second, Durability::Buffered)
     }
 
     /// Adds to the batch a version of each changed row, the moves in the index over last changes, and the list of changes.
@@ -445,7 +458,8 @@ impl<K: Kv> Store<K> {
         batch.put(Cf::BlockHash, id.hash.0, schema::height(height));
         batch.put(Cf::Commits, schema::height(height), commit.seen_commit.encode());
         batch.put(Cf::Results, schema::height(height), commit.results.encode());
-        for (key, position) in txs::rows_of(height, block.tx_ids(), commit.results) {
+        let rows = txs::rows_of(height, block.tx_ids(), commit.results);
+        for (key, position) in rows.filter(|_| !mutated(Mutation::ForgetTxs)) {
             batch.put(Cf::Txs, key, position);
         }
         index::put(batch, height, commit.results);
@@ -471,12 +485,13 @@ impl<K: Kv> Store<K> {
         let above_tip = self.read_tip().is_none_or(|tip| height > tip.height);
         let mut stored = Vec::new();
         for (id, bytes) in blocks {
-            if above_tip && !writer.pending.contains(&(height, *id)) {
+            if above_tip && !writer.pending.contains(&(height, *id)) && !mutated(Mutation::SkipPending) {
                 batch.put(Cf::Blocks, schema::block(height, id), *bytes);
                 stored.push((height, *id));
             }
         }
-        self.kv.write(batch, Durability::Synced)?;
+        let durability = if mutated(Mutation::SkipSync) { Durability::Buffered } else { Durability::Synced };
+        self.kv.write(batch, durability)?;
         writer.hard_state = Some(got);
         writer.pending.extend(stored);
         Ok(())

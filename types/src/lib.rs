@@ -45,6 +45,7 @@ pub mod limits;
 mod list;
 mod memo;
 pub mod merkle;
+mod mutation;
 mod mutations;
 mod numbers;
 mod param_fields;
@@ -88,6 +89,8 @@ pub use kv::{KvOp, NsName, NsNameError, NsOwner};
 pub use list::List;
 #[cfg(feature = "memo")]
 pub use memo::Memo;
+#[cfg(feature = "mutations")]
+pub use mutation::{BrokenRule, Mutation};
 pub use numbers::{ChainId, ChainIdError, Height, Power, Round};
 pub use param_fields::{ParamField, ParamsChangeError};
 pub use params::{

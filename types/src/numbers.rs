@@ -4,7 +4,10 @@ use std::{fmt, ops::Deref, str::FromStr};
 
 use thiserror::Error;
 
-use crate::limits::{CHAIN_ID_CHARS_MAX, POWER_TOTAL_MAX};
+use crate::{
+    limits::{CHAIN_ID_CHARS_MAX, POWER_TOTAL_MAX},
+    mutation::{Mutation, mutated},
+};
 
 /// Position of a block in the chain. The genesis state has the height before the first block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +57,12 @@ impl Power {
 
     /// Returns true if this is more than two thirds of `total`: `3·w > 2·total`, strict.
     pub fn is_quorum_of(self, total: Self) -> bool {
+        if mutated(Mutation::ThirdIsQuorum) {
+            return 3 * u128::from(self.0) > u128::from(total.0);
+        }
+        if mutated(Mutation::TwoThirdsAreQuorum) && self > Self::ZERO {
+            return 3 * u128::from(self.0) >= 2 * u128::from(total.0);
+        }
         3 * u128::from(self.0) > 2 * u128::from(total.0)
     }
 

@@ -6,7 +6,7 @@
 //! go to the lower address), and `total` is subtracted from its priority. Over a full cycle the share of proposals is
 //! exactly the share of power.
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use prost::Message;
 use thiserror::Error;
@@ -14,7 +14,9 @@ use thiserror::Error;
 use crate::{
     Address, ConsensusPublicKey, Hash, List, Power, Round,
     limits::{POWER_TOTAL_MAX, VALIDATORS_MAX},
-    merkle, pb,
+    merkle,
+    mutation::{Mutation, mutated},
+    pb,
     wire::{self, DecodeError, Wire},
 };
 
@@ -170,10 +172,11 @@ impl ValidatorSet {
     /// Returns the proposer of a round: the proposer of a copy that is advanced `round` more times. Cost: O(n · round),
     /// where `round` counts at most `ROUNDS_COMPUTED_MAX`.
     pub fn proposer_of_round(&self, round: Round) -> &Validator {
-        if round == Round::ZERO {
+        if round == Round::ZERO || mutated(Mutation::RoundsStay) {
             return self.proposer();
         }
         let mut copy = self.clone();
+        copy.increment(u32::from(mutated(Mutation::RoundsOneLater)));
         copy.increment(round.0);
         &self.validators[copy.proposer as usize]
     }
@@ -217,7 +220,8 @@ impl ValidatorSet {
         let best = (0..self.validators.len())
             .max_by_key(|index| {
                 let validator = &self.validators[*index];
-                (validator.proposer_priority, std::cmp::Reverse(validator.address()))
+                let (higher, address) = (mutated(Mutation::TiesGoHigher), validator.address());
+                (validator.proposer_priority, higher.then_some(address), Reverse(address))
             })
             .expect("a set is never empty");
         best as u32
@@ -239,6 +243,9 @@ impl ValidatorSet {
     /// Subtracts the floor of the average from each priority.
     fn center(&mut self) {
         let sum: i128 = self.validators.iter().map(|validator| i128::from(validator.proposer_priority)).sum();
+        if mutated(Mutation::SkipCenter) {
+            return;
+        }
         let average = sum.div_euclid(self.validators.len() as i128) as i64;
         for validator in &mut self.validators {
             validator.proposer_priority = validator.proposer_priority.saturating_sub(average);
@@ -279,7 +286,7 @@ impl ValidatorSet {
         let before_removals: i128 = validators.iter().map(|validator| i128::from(validator.power.0)).sum();
         let entry = i64::try_from(-(before_removals + (before_removals >> 3))).unwrap_or(i64::MIN);
         for validator in &mut validators {
-            if added.contains(&validator.address()) {
+            if added.contains(&validator.address()) && !mutated(Mutation::NewcomerFirst) {
                 validator.proposer_priority = entry;
             }
         }

@@ -8,10 +8,9 @@ use types::{
 };
 
 use super::{Engine, Known, Last, report};
-#[cfg(any(test, feature = "mutations"))]
-use crate::io::Mutation;
 use crate::{
     io::Output,
+    mutation::{Mutation, mutated},
     notes::What,
     seen::Verdict,
     timers::{Timeout, TimeoutKind},
@@ -38,10 +37,8 @@ impl Engine {
             votes,
             reports,
         });
-        #[cfg(any(test, feature = "mutations"))]
-        let is_first = self.height == Height::GENESIS || !self.mutated(Mutation::KeepTimeouts);
-        #[cfg(any(test, feature = "mutations"))]
-        let timeouts = if is_first { timeouts } else { self.timeouts };
+        let keeps_timeouts = mutated(Mutation::KeepTimeouts) && self.height > Height::GENESIS;
+        let timeouts = if keeps_timeouts { self.timeouts } else { timeouts };
         self.height = height;
         (self.timeouts, self.synchrony) = (timeouts, synchrony);
         (self.locked, self.valid, self.valid_polka) = (None, None, None);
@@ -56,7 +53,7 @@ impl Engine {
         if self.signer.is_some() {
             self.start_timer(TimeoutKind::Rebroadcast, Round::ZERO);
         }
-        match hard_state {
+        match hard_state.filter(|_| !mutated(Mutation::RestoreNothing)) {
             Some(hard_state) => self.restore(*hard_state),
             None => self.line_11_start_round(Round::ZERO),
         }
@@ -64,7 +61,13 @@ impl Engine {
 
     /// Continues where this node stopped, with the same locks, and sends the same signed messages again. They were
     /// durable before they were first sent, so no write-ahead is needed.
-    fn restore(&mut self, hard_state: HardState) {
+    fn restore(&mut self, mut hard_state: HardState) {
+        if mutated(Mutation::RestoreNoLock) {
+            (hard_state.locked, hard_state.valid, hard_state.valid_polka) = (None, None, None);
+        }
+        if mutated(Mutation::RestoreNoMessages) {
+            (hard_state.proposals, hard_state.votes) = (Vec::new(), Vec::new());
+        }
         assert_eq!(hard_state.height, self.height, "the hard state is of the height that starts");
         if let Some(signer) = &mut self.signer {
             signer.raise_to(SignState::of_hard_state(&hard_state, &self.chain_id));
@@ -116,7 +119,7 @@ impl Engine {
         }
         let copy = (*vote).clone();
         match self.votes.add(vote, proven) {
-            Added::Conflicting { first, report: true } => {
+            Added::Conflicting { first, report: true } if !mutated(Mutation::IgnoreConflicts) => {
                 let evidence = report(&mut self.reports, *first, copy, &self.validators, self.wall);
                 self.outputs.extend(evidence.map(Output::Evidence));
             }
@@ -126,7 +129,7 @@ impl Engine {
     }
 
     pub(super) fn on_certificate(&mut self, certificate: VerifiedCertificate) {
-        if certificate.height() != self.height {
+        if certificate.height() != self.height || mutated(Mutation::IgnoreCertificates) {
             return;
         }
         let mut powers: BTreeMap<Option<BlockId>, Power> = BTreeMap::new();
@@ -156,8 +159,7 @@ impl Engine {
     }
 
     pub(super) fn on_block_dropped(&mut self, block_id: BlockId) {
-        #[cfg(any(test, feature = "mutations"))]
-        if self.mutated(Mutation::KeepVerdicts) {
+        if mutated(Mutation::KeepVerdicts) {
             return;
         }
         self.blocks.forget(&block_id);
@@ -175,9 +177,10 @@ impl Engine {
                 self.say_again();
                 self.start_timer(TimeoutKind::Rebroadcast, timeout.round.next());
             }
-            _ if self.is_abstaining() || timeout.round != self.round => {}
+            _ if self.is_abstaining() || (timeout.round != self.round && !mutated(Mutation::AnyTimer)) => {}
             TimeoutKind::Propose => self.line_57(),
             TimeoutKind::Prevote => self.line_61(),
+            TimeoutKind::Precommit if mutated(Mutation::IgnorePrecommitTimer) => {}
             TimeoutKind::Precommit => {
                 self.note(|| What::TimeoutWait);
                 self.line_65();

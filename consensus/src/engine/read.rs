@@ -7,6 +7,7 @@ use types::{
 
 use super::{Engine, commit_of};
 use crate::{
+    mutation::{Mutation, mutated},
     signer::Signer,
     votes::{HeightVotes, RoundVotes, VoteSet},
 };
@@ -14,7 +15,7 @@ use crate::{
 impl Engine {
     /// Returns the state that must be durable before this node sends the messages it has signed.
     pub fn hard_state(&self) -> HardState {
-        HardState {
+        let mut hard_state = HardState {
             height: self.height,
             round: self.round,
             step: self.step,
@@ -23,7 +24,17 @@ impl Engine {
             valid_polka: self.valid_polka.clone(),
             proposals: self.own_proposals.clone(),
             votes: self.own_votes.clone(),
+        };
+        if mutated(Mutation::LoseLastVote) {
+            hard_state.votes.pop();
         }
+        if mutated(Mutation::LoseLock) {
+            (hard_state.locked, hard_state.valid, hard_state.valid_polka) = (None, None, None);
+        }
+        if mutated(Mutation::LowerStep) {
+            hard_state.step = if self.step == Step::Precommit { Step::Prevote } else { Step::Propose };
+        }
+        hard_state
     }
 
     /// Returns the height that is being decided, or that was decided last.

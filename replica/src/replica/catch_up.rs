@@ -8,6 +8,7 @@ use types::{Commit, Height, NodeId, PartSet, Time, TxPool};
 use super::Replica;
 use crate::{
     CheckedBlocks, Offence, Output, SyncedBlock, Timer,
+    mutation::{Mutation, mutated},
     sync::{Applying, Ask},
 };
 
@@ -88,7 +89,8 @@ impl<K: Kv> Replica<K> {
         let is_enough = |bytes, blocks| bytes >= SYNC_STEP_BYTES_MAX || blocks >= SYNC_STEP_BLOCKS_MAX;
         while self.sync.applying.is_none() && !is_enough(bytes, blocks) && !self.halted && !self.has_last_height() {
             let next = self.chain.height();
-            if self.sync.lacks_verification(next, || self.chain.validators.hash()) {
+            if self.sync.lacks_verification(next, || self.chain.validators.hash()) && !mutated(Mutation::SyncUnverified)
+            {
                 let commit = self.sync.ask_verification(next);
                 self.outputs.extend(commit.map(|commit| Output::VerifyCommit { commit }));
                 break;
@@ -111,7 +113,8 @@ impl<K: Kv> Replica<K> {
         let claims = self.peers.claims();
         let (now, next, timeout) = (self.now, self.chain.height(), self.config.sync_timeout);
         let plan = self.sync.plan(now, next, self.catch_up.proven, timeout, &claims);
-        for Ask { peer, request, blocks } in plan.asks {
+        let asks = if mutated(Mutation::NoSync) { Vec::new() } else { plan.asks };
+        for Ask { peer, request, blocks } in asks {
             self.outputs.push(Output::RequestBlocks { peer, request, blocks });
         }
         let Some(after) = plan.look_after else { return };
@@ -130,11 +133,12 @@ impl<K: Kv> Replica<K> {
         let Some(parts) = parts.filter(|_| u64::from(total) <= chain.parts_max()) else {
             return bad(format!("{bytes} bytes in {total} parts"));
         };
-        if parts.header() != commit.block_id.parts {
+        if parts.header() != commit.block_id.parts && !mutated(Mutation::SyncAnyBytes) {
             return bad("its bytes do not match its commit".into());
         }
         match verified.map(|verified| verified.result) {
             Some(Ok(())) => Ok((commit, parts)),
+            _ if mutated(Mutation::SyncAnyCommit) || mutated(Mutation::SyncUnverified) => Ok((commit, parts)),
             Some(Err(error)) => bad(error.to_string()),
             None => bad("its commit was not verified".into()),
         }

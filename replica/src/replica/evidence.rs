@@ -10,6 +10,7 @@ use super::Replica;
 use crate::{
     Halt, Output, VerifiedEvidence,
     evidence::{self, Waiting},
+    mutation::{Mutation, mutated},
     verifier::CheckEvidence,
 };
 
@@ -39,6 +40,9 @@ impl<K: Kv> Replica<K> {
     }
 
     fn keep_found(&mut self, mut evidence: Evidence) -> Result<(), StoreError> {
+        if mutated(Mutation::DropEvidence) {
+            return Ok(());
+        }
         if evidence.height() <= self.chain.tip.height {
             if evidence::repeated(&self.store, &evidence)?.is_some() {
                 return Ok(());

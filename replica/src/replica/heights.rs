@@ -7,7 +7,10 @@ use storage::Kv;
 use types::{Height, Moment, PeerMessage, Time, TxPool};
 
 use super::{Replica, Turn};
-use crate::{Halt, HaltAt, Output, Timer};
+use crate::{
+    mutation::{Mutation, mutated},
+    {Halt, HaltAt, Output, Timer},
+};
 
 /// Maximum delay of a running timer after which it may still start a height. The wall clock is slewed, so the time left
 /// until the tip's time differs a little from step to step, and not every step may start a timer of its own.
@@ -71,7 +74,8 @@ impl<K: Kv> Replica<K> {
 
     /// Executes an output of the engine and returns the answers to it, if they are known at once.
     pub(super) fn execute(&mut self, txs: &dyn TxPool, output: EngineOutput) -> Vec<EngineInput> {
-        if self.halted && !matches!(output, EngineOutput::StartTimer(..) | EngineOutput::Evidence(_)) {
+        let speaks = mutated(Mutation::SpeakAfterFailure) && matches!(output, EngineOutput::Broadcast(_));
+        if self.halted && !speaks && !matches!(output, EngineOutput::StartTimer(..) | EngineOutput::Evidence(_)) {
             return Vec::new();
         }
         match output {
@@ -96,6 +100,10 @@ impl<K: Kv> Replica<K> {
         // engine.
         self.catch_up.is_active &= self.catch_up.proven >= self.chain.height() && self.sync.is_delivering();
         if self.halted || self.is_live() || self.catch_up.is_active || self.has_last_height() {
+            return;
+        }
+        let ours = self.chain.height();
+        if mutated(Mutation::BelieveClaims) && self.peers.heights().iter().any(|(_, height)| *height > ours) {
             return;
         }
         let Some(due) = self.start_due(turn.txs) else { return };
@@ -186,7 +194,8 @@ impl<K: Kv> Replica<K> {
         let chain = &self.chain;
         let hard_state = self.signing.restored.take_if(|hard_state| hard_state.height <= height);
         let hard_state = hard_state.filter(|hard_state| hard_state.height == height).map(Box::new);
-        let abstain = !self.signing.guard.signs() || height <= self.signing.floor;
+        let is_below_floor = height <= self.signing.floor && !mutated(Mutation::IgnoreFloor);
+        let abstain = !self.signing.guard.signs() || is_below_floor;
         let start = EngineInput::StartHeight {
             height,
             validators: chain.validators.as_ref().clone(),
@@ -214,7 +223,7 @@ impl<K: Kv> Replica<K> {
         self.outputs.push(Output::Broadcast(Arc::new(say)));
         // Most peers already have the parts of a proposal that is sent again; the gossip repair finds the others.
         let Some((round, id)) = parts_of.filter(|of| self.parts_said.replace(*of) != Some(*of)) else { return };
-        let Some(entry) = self.blocks.get(&id) else { return };
+        let Some(entry) = self.blocks.get(&id).filter(|_| !mutated(Mutation::KeepParts)) else { return };
         let height = self.chain.height();
         let parts = (0..id.parts.total).filter_map(|index| entry.parts.get(index).cloned());
         let messages = parts.map(|part| Output::Broadcast(Arc::new(PeerMessage::Part { height, round, part })));

@@ -9,7 +9,12 @@ use types::{Block, BlockId, Evidence, Height, PartSet, Round, Time, TxPool, Veri
 
 use super::{Replica, Turn};
 use crate::{
-    EvidenceRefusal, Output, Phase, blocks::Verdict, chain::Chain, evidence::BlockEvidenceFault, sync::Applying,
+    EvidenceRefusal, Output, Phase,
+    blocks::Verdict,
+    chain::Chain,
+    evidence::BlockEvidenceFault,
+    mutation::{Mutation, mutated},
+    sync::Applying,
 };
 
 impl<K: Kv> Replica<K> {
@@ -47,7 +52,8 @@ impl<K: Kv> Replica<K> {
     fn name_block(&mut self, round: Round, id: BlockId) {
         let (height, keep) = (self.chain.height(), self.needed());
         if self.blocks.get(&id).is_none() {
-            match self.store.pending_block(&id) {
+            let stored = if mutated(Mutation::ForgetStoredBlock) { Ok(None) } else { self.store.pending_block(&id) };
+            match stored {
                 Ok(Some(bytes)) => {
                     let parts = PartSet::from_bytes(&bytes);
                     if parts.header() == id.parts {
@@ -108,7 +114,7 @@ impl<K: Kv> Replica<K> {
         let known = self.engine.last_commit();
         let known = known.as_ref().or(self.chain.last_commit.as_ref());
         let mut precommits = self.chain.check_block(block, bytes, known).map_err(|fault| fault.to_string())?;
-        precommits.retain(|vote| !self.verifier.knows(vote));
+        precommits.retain(|vote| !self.verifier.knows(vote) && !mutated(Mutation::SkipPrecommits));
         let evidence = match self.evidence.check_of_block(&self.store, &self.chain.params, &block.evidence) {
             Err(BlockEvidenceFault::Refused { refusal: EvidenceRefusal::Store(error), .. }) => {
                 self.halt(error);
@@ -120,6 +126,7 @@ impl<K: Kv> Replica<K> {
             .map_err(|fault| fault.to_string())?;
         let unverified = |tx: &BlockTx| match tx {
             BlockTx::Known(_) => None,
+            BlockTx::Unverified(_) if mutated(Mutation::SkipTxSignatures) => None,
             BlockTx::Unverified(tx) => Some(tx.clone()),
         };
         let unverified: Vec<_> = txs.iter().filter_map(unverified).collect();

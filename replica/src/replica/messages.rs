@@ -10,7 +10,10 @@ use types::{
 };
 
 use super::{Replica, Turn};
-use crate::{Checked, Offence, Output, blocks::Added, peers::PeerView};
+use crate::{
+    mutation::{Mutation, mutated},
+    {Checked, Offence, Output, blocks::Added, peers::PeerView},
+};
 
 impl<K: Kv> Replica<K> {
     pub(super) fn on_message(&mut self, turn: &mut Turn<'_>, peer: NodeId, message: Checked, received: Time) {
@@ -183,6 +186,9 @@ impl<K: Kv> Replica<K> {
     }
 
     fn relay(&mut self, from: NodeId, height: Height, wants: impl Fn(&PeerView) -> bool, message: PeerMessage) {
+        if mutated(Mutation::NoRelay) {
+            return;
+        }
         let (message, hidden) = (Arc::new(message), &self.config.hidden_peers);
         let is_hidden = hidden.contains(&from);
         let at_once = |peer: &NodeId| is_hidden || hidden.contains(peer);

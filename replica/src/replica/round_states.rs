@@ -6,7 +6,10 @@ use storage::Kv;
 use types::{Height, NodeId, PeerMessage, Round, RoundState, Time};
 
 use super::Replica;
-use crate::{Output, Timer, gossip, peers::RELAY_HEIGHTS};
+use crate::{
+    mutation::{Mutation, mutated},
+    {Output, Timer, gossip, peers::RELAY_HEIGHTS},
+};
 
 /// Number of samples of our round state per gossip interval. They are kept for two intervals, to determine what we have
 /// held for some time.
@@ -48,7 +51,7 @@ impl<K: Kv> Replica<K> {
 
     /// Responds to the new round states of peers: sends what they lack, and asks peers that are ahead for blocks.
     pub(super) fn on_round_states(&mut self) {
-        if self.halted || !self.peers.has_news() {
+        if self.halted || !self.peers.has_news() || mutated(Mutation::NoRepair) {
             return;
         }
         let (now, interval, is_live) = (self.now, self.config.gossip_interval, self.is_live());

@@ -12,6 +12,7 @@ use super::{Replica, Turn};
 use crate::{
     Halt, Phase, SigningRecord, Silence,
     guard::{self, Guard, Words},
+    mutation::{Mutation, mutated},
 };
 
 /// What our keys signed, and whether they may sign.
@@ -53,7 +54,7 @@ impl<K: Kv> Replica<K> {
     /// Starts to sign from now on, if enough is known.
     pub(super) fn ask_to_sign(&mut self, turn: &mut Turn<'_>) {
         let height = self.chain.height();
-        let may_ask = self.is_live() && height > self.signing.floor;
+        let may_ask = self.is_live() && (height > self.signing.floor || mutated(Mutation::IgnoreFloor));
         // At a height that others have already decided there is nothing to sign.
         let is_decided = || self.engine.votes().decision().next().is_some();
         if self.signing.guard.signs() || self.engine.own_index().is_none() || !may_ask || is_decided() {
@@ -174,11 +175,12 @@ impl<K: Kv> Replica<K> {
         let blocks: Vec<(BlockId, &[u8])> = blocks.into_iter().collect();
         (self.on_phase)(Phase::WriteAhead);
         self.signing.signed.raise_to(SignState::of_hard_state(hard_state, &self.chain.id));
-        if let Some(record) = &mut self.signing.record {
+        let mut record = self.signing.record.as_mut().filter(|_| !mutated(Mutation::SkipRecord));
+        if let Some(record) = &mut record {
             record.begin(&self.signing.signed);
         }
         let written = self.store.write_ahead(hard_state, &blocks);
-        let written = written.and_then(|()| self.signing.record.as_mut().map_or(Ok(()), |record| record.finish()));
+        let written = written.and_then(|()| record.map_or(Ok(()), |record| record.finish()));
         (self.on_phase)(Phase::Rest);
         if let Err(error) = written {
             return self.halt(error);

@@ -136,32 +136,4 @@ impl<K: Kv> Replica<K> {
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
-
-    /// Switches off a rule of the engine, to prove that a checker detects it.
-    #[cfg(feature = "mutations")]
-    pub fn with_mutation(mut self, mutation: consensus::Mutation) -> Self {
-        self.engine = self.engine.with_mutation(mutation);
-        self
-    }
-
-    /// Breaks a rule of the application, to prove that a checker detects it.
-    #[cfg(feature = "mutations")]
-    pub fn with_app_mutation(self, mutation: app::Mutation) -> Self {
-        self.app.set_mutation(mutation);
-        self
-    }
-
-    /// Breaks a rule about evidence, to prove that a checker detects it.
-    #[cfg(feature = "mutations")]
-    pub fn with_evidence_mutation(mut self, mutation: crate::EvidenceMutation) -> Self {
-        self.evidence.mutation = Some(mutation);
-        self
-    }
-
-    /// Keeps the bytes of every block that is named, to prove that a checker detects it (I6).
-    #[cfg(feature = "mutations")]
-    pub fn keep_blocks(mut self) -> Self {
-        self.blocks.keeps_all = true;
-        self
-    }
 }

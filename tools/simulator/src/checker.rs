@@ -6,9 +6,12 @@
 //! | app hash | they have the same state after it | Tendermint, `AppHash` | `agreement` |
 //! | validity | a decided block follows its predecessor, is valid, and more than 2/3 of the power signed it and the one before it | arXiv:1807.04938, Validity; L49 | `blocks` |
 //! | once | no signed body is executed twice | `app` | `blocks` |
+//! | index | a node finds each executed transaction at its place | `Store::tx` | `blocks` |
+//! | pool | a correct proposer takes only transactions that are executed, or fail and pay | `mempool` | `pool` |
 //! | time | no decided block is from the future, or as early as the one before | proposer-based timestamps; D5 of `consensus` | `blocks` |
 //! | supply | balances, collected fees, the deposits of open proposals, stake, rewards and the community pool add up to the supply | ST1 | `supply` |
 //! | I1 | a correct validator signs one value per (height, round, type), permanently and across crashes | `consensus`, I1 | `own` |
+//! | I1 | the guard of a correct node signs no second value, whatever asks it to | `consensus::Signer` | `guard` |
 //! | I2 | a signed message is in the durable hard state before it is sent, or that state is at a later height (*) | `consensus`, I2 | `own` |
 //! | I3 | locked round ≤ valid round ≤ round | `consensus`, I3 | `reasons` |
 //! | I4 | a precommit for a block is sent only when the block's bytes are durable | `consensus`, I4 | `own` |
@@ -21,6 +24,7 @@
 //! | L57 | a prevote for nil needs a proposal that could be judged, or the propose timer | L22 to L32, L57 | `reasons` |
 //! | L36 | a precommit for a block needs its polka in this round | L36 | `reasons` |
 //! | L44 | a precommit for nil needs more than 2/3 of prevotes for nil, or the prevote timer | L44, L61 | `reasons` |
+//! | repeats | a node repeats its last votes until the height is decided | Gossip communication property of the paper | `repeats` |
 //! | lock | a prevote against a precommit needs a proposal with a polka of that round or later | L23, L29 | `reasons` |
 //! | proposer | sets, priorities and proposers are those of the weighted rotation, and in a cycle the share of turns is the share of power | CometBFT v0.38, proposer-selection.md | `rotation` |
 //! | standing | no correct node penalizes a correct one, or halts | - | `standing` |
@@ -64,9 +68,12 @@ use words::Words;
 mod agreement;
 mod blocks;
 mod equivocators;
+mod guard;
 mod memory;
 mod own;
+mod pool;
 mod reasons;
+mod repeats;
 mod rotation;
 mod standing;
 mod step;
@@ -80,6 +87,8 @@ pub use step::{Given, Step};
 /// The checker of all nodes of a world.
 pub struct Checker {
     accounts: Vec<Address>,
+    /// Addresses of the validators that follow the protocol.
+    correct: BTreeSet<Address>,
     agreement: Agreement,
     blocks: Blocks,
     own: Own,
@@ -103,6 +112,7 @@ impl Checker {
     ) -> Self {
         Self {
             accounts,
+            correct: correct.clone(),
             agreement: Agreement::default(),
             blocks: Blocks::new(precision),
             own: Own::new(chain_id.clone()),
@@ -171,6 +181,7 @@ impl Checker {
         }
         memory::check(step)?;
         self.on_said(step)?;
+        repeats::check(step)?;
         for output in step.outputs {
             match output {
                 Output::Committed(committed) => self.on_committed(node, committed, now, counts)?,
@@ -200,6 +211,7 @@ impl Checker {
                 self.reasons.check(step, &news.message, &self.words, &self.rotation)?;
             }
             self.own.check_durable(step.node, news)?;
+            guard::check(step.node, &news.message, self.own.chain_id())?;
         }
         Ok(())
     }
@@ -221,6 +233,7 @@ impl Checker {
             let before = height.prev().and_then(|before| self.agreement.at(before));
             self.blocks.check(committed, before, now, (&mut self.words, &self.rotation))?;
             self.blocks.check_once(committed, counts)?;
+            pool::check(committed, &self.correct)?;
             self.evidence.on_decided(committed)?;
             counts.evidence += committed.block.evidence.len() as u64;
         }
@@ -229,6 +242,7 @@ impl Checker {
             self.rotation.follow(height, updates);
             self.words.on_new_set(&self.rotation);
         }
+        blocks::check_index(node, committed)?;
         supply::check(node, &self.accounts)?;
         self.ledger.on_committed(node, committed, counts)
     }

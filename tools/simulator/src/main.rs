@@ -3,31 +3,46 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
 
 use clap::Parser;
-use simulator::{Counts, Life, Mutation, Setup, Story, live};
+use simulator::{
+    Counts, Life, Mutation, Setup, Story,
+    directed::{SCENARIOS, Scenario},
+    live,
+    mutation::Named,
+    run::ended,
+    score::{BEGIN, END, Row, score, table, with_table},
+};
+
+/// Number of seeds of a run.
+const SEEDS: u64 = 200;
+
+/// Maximum number of worlds in which a mutation is tried.
+const SCORE_WORLDS: usize = 300;
 
 /// Runs simulated clusters through faults, checks safety at every step and progress after healing.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// How many seeds to run.
-    #[arg(long, default_value_t = 200)]
-    seeds: u64,
+    /// How many seeds to run: 200 if it is not given, and at most 300 for each mutation with --mutation-score.
+    #[arg(long)]
+    seeds: Option<u64>,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
     /// Run only this seed and print its events line by line.
     #[arg(long)]
     seed: Option<u64>,
-    /// Break a rule in every correct node, to check that this is detected. The documentation of the crate lists the names.
+    /// Break a rule in every correct node, to check that this is detected. `docs/simulation.md` lists the names.
     /// Most of them need `--features mutations`.
     #[arg(long)]
     mutation: Option<String>,
@@ -37,6 +52,18 @@ struct Args {
     /// Run every nth seed twice and compare all events; 0 for none.
     #[arg(long, default_value_t = 100)]
     twice: u64,
+    /// Break each rule in turn, and print which checker notices it first and in which world, as a Markdown table.
+    #[arg(long)]
+    mutation_score: bool,
+    /// With --mutation-score: write the table into this page instead of printing it.
+    #[arg(long, requires = "mutation_score")]
+    page: Option<PathBuf>,
+    /// With --mutation-score: only mutations whose name contains this text, without the page.
+    #[arg(long, requires = "mutation_score", conflicts_with = "page")]
+    only: Option<String>,
+    /// Run this directed scenario and print its events line by line.
+    #[arg(long)]
+    scenario: Option<String>,
     /// Print the summary as JSON.
     #[arg(long)]
     json: bool,
@@ -48,7 +75,7 @@ fn main() -> ExitCode {
         None => None,
         Some((_, Some(mutation))) => Some(mutation),
         Some((name, None)) => {
-            let known: Vec<&str> = Mutation::ALL.iter().map(|(name, _)| *name).collect();
+            let known: Vec<String> = Mutation::all().into_iter().map(|known| known.name).collect();
             eprintln!(
                 "--mutation {name}: this build has {}; to use the others, run\n  \
                  cargo run -q -p cairn-simulator --features mutations -- --mutation NAME",
@@ -57,9 +84,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match args.seed {
-        Some(seed) => tell(seed, mutation, &args),
-        None => run(mutation, &args),
+    match (args.seed, &args.scenario) {
+        _ if args.mutation_score => print_score(&args),
+        (_, Some(name)) => tell_scenario(name, mutation),
+        (Some(seed), None) => tell(seed, mutation, &args),
+        (None, None) => run(mutation, &args),
     }
 }
 
@@ -77,6 +106,65 @@ fn tell(seed: u64, mutation: Option<Mutation>, args: &Args) -> ExitCode {
     ExitCode::from(u8::from(failed))
 }
 
+/// Runs a directed scenario, and prints its events.
+fn tell_scenario(name: &str, mutation: Option<Mutation>) -> ExitCode {
+    let Some(scenario) = Scenario::named(name) else {
+        let known: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        eprintln!("--scenario {name}: the scenarios are {}", known.join(", "));
+        return ExitCode::from(2);
+    };
+    let broken = ended(|| scenario.run(mutation, Story::told_to(|line| println!("{line}"))));
+    match &broken {
+        Some(broken) => println!("{name} failed: {broken}"),
+        None => println!("{name} passed"),
+    }
+    ExitCode::from(u8::from(broken.is_some()))
+}
+
+/// Prints the mutation score, or writes it into a page.
+fn print_score(args: &Args) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let is_asked = |known: &Named| args.only.as_ref().is_none_or(|part| known.name.contains(part));
+    let all: Vec<Named> = Mutation::all().into_iter().filter(is_asked).collect();
+    let worlds_max = args.seeds.map_or(SCORE_WORLDS, |seeds| seeds as usize);
+    let next = AtomicUsize::new(0);
+    let rows: Mutex<BTreeMap<usize, Row>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.max(1) {
+            scope.spawn(|| {
+                while let Some((place, named)) =
+                    Some(next.fetch_add(1, Relaxed)).and_then(|at| Some((at, all.get(at)?)))
+                {
+                    let row = score(named, worlds_max);
+                    eprintln!("{row}");
+                    rows.lock().expect("panics are caught").insert(place, row);
+                }
+            });
+        }
+    });
+    let rows: Vec<Row> = rows.into_inner().expect("panics are caught").into_values().collect();
+    let missed = rows.iter().filter(|row| row.checker.is_none()).count();
+    match &args.page {
+        None => print!("{}", table(&rows)),
+        Some(path) => {
+            if let Err(error) = write_page(path, &rows) {
+                eprintln!("--page {}: {error}", path.display());
+                return ExitCode::from(2);
+            }
+        }
+    }
+    ExitCode::from(u8::from(missed > 0))
+}
+
+/// Replaces the table of a page.
+///
+/// Errors: a sentence if the page cannot be read or written, or lacks the marks of the table.
+fn write_page(path: &Path, rows: &[Row]) -> Result<(), String> {
+    let page = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let page = with_table(&page, rows).ok_or_else(|| format!("it lacks the lines {BEGIN} and {END}"))?;
+    fs::write(path, page).map_err(|error| error.to_string())
+}
+
 fn command(seed: u64, args: &Args) -> String {
     match &args.mutation {
         None => format!("cargo run -q -p cairn-simulator -- --seed {seed}"),
@@ -87,8 +175,8 @@ fn command(seed: u64, args: &Args) -> String {
 }
 
 fn run(mutation: Option<Mutation>, args: &Args) -> ExitCode {
-    let Args { from, seeds, threads, twice, .. } = *args;
-    let end = from.saturating_add(seeds);
+    let Args { from, threads, twice, .. } = *args;
+    let end = from.saturating_add(args.seeds.unwrap_or(SEEDS));
     if !args.json {
         println!("seeds {from} to {}", end.saturating_sub(1));
     }

@@ -17,7 +17,13 @@ use replica::{Committed, Config, Halt, Input, Replica, SigningRecord, Verifier};
 use storage::{Kv, MemDisk, Store, StoreError};
 use types::{Address, ConsensusSecretKey, Height, KeyType, Moment, NodeId, PeerMessage, SignState, Time, ValidatorSet};
 
-use crate::{byzantine::Twister, disk::SimKv, liar::Behaviour, mutation::Mutation, program::PROGRAMS};
+use crate::{
+    byzantine::Twister,
+    disk::SimKv,
+    liar::Behaviour,
+    mutation::{BrokenRules, Mutation},
+    program::PROGRAMS,
+};
 
 /// A machine, whether its process runs or not.
 pub struct Node {
@@ -31,6 +37,8 @@ pub struct Node {
     pub behaviour: Option<Behaviour>,
     /// True if its application lets double signs cost nothing.
     pub is_forgiving: bool,
+    /// The rule that is broken in it, if one is.
+    pub mutation: Option<Mutation>,
     /// Memory of a Byzantine node.
     pub twister: Twister,
     /// Disk of the machine, which survives its processes.
@@ -146,6 +154,7 @@ impl Node {
             program: 0,
             behaviour,
             is_forgiving: false,
+            mutation: None,
             twister: behaviour.map(Twister::new).unwrap_or_default(),
             disk: MemDisk::new(),
             state_file: StateFile::default(),
@@ -166,6 +175,20 @@ impl Node {
     /// Returns the highest height that it announced in any process.
     pub fn announced(&self) -> Height {
         self.committed.last_key_value().map_or(Height::GENESIS, |(height, _)| *height)
+    }
+
+    /// Breaks a rule in the node, if it follows the protocol or is part of a coalition: of more than 1/3, which decides nothing
+    /// without it.
+    pub fn with_mutation(mut self, mutation: Option<Mutation>) -> Self {
+        let is_mutated = matches!(self.behaviour, None | Some(Behaviour::Coalition | Behaviour::Traitor));
+        self.mutation = mutation.filter(|_| is_mutated);
+        self
+    }
+
+    /// Breaks the rules that are broken in the node for what this thread does, until the result is dropped. All code of the node
+    /// runs under it, and no code of a checker.
+    pub fn broken_rules(&self) -> BrokenRules {
+        BrokenRules::new(self.mutation, self.is_forgiving)
     }
 
     /// Returns true if the node follows the protocol.
@@ -211,10 +234,10 @@ impl Node {
     }
 
     /// Lets the process of the node look for new validator keys, as it does when one enters the set.
-    pub fn find_keys(&mut self, mutation: Option<Mutation>) {
+    pub fn find_keys(&mut self) {
         let newest = self.keys.last().map(|(key, _)| key.clone());
         if let (Some(alive), Some(key)) = (&mut self.alive, newest)
-            && mutation != Some(Mutation::ForgetNextKey)
+            && self.mutation != Some(Mutation::ForgetNextKey)
         {
             alive.replica.hold(key);
         }
@@ -239,12 +262,10 @@ impl Node {
     /// Starts a process on the disk of the machine.
     ///
     /// Errors: a sentence as the operator would see it, if the store, the replica or the signing state cannot be opened.
-    pub fn start(&mut self, config: &Config, genesis: &Genesis, mutation: Option<Mutation>) -> Result<(), String> {
+    pub fn start(&mut self, config: &Config, genesis: &Genesis) -> Result<(), String> {
+        let _broken = self.broken_rules();
         self.life += 1;
-        // Without a coalition of more than 1/3, the mutated ones decide nothing.
-        let is_mutated = matches!(self.behaviour, None | Some(Behaviour::Coalition | Behaviour::Traitor));
-        let mutation = mutation.filter(|_| is_mutated);
-        let kv = SimKv::open(&self.disk, mutation);
+        let kv = SimKv::open(&self.disk, self.mutation);
         let chain_id = genesis.chain_id();
         let store = Arc::new(Store::open(kv, chain_id).map_err(|e| e.to_string())?);
         let mempool = Mempool::new(mempool::Config::default(), chain_id.clone());
@@ -256,7 +277,7 @@ impl Node {
         for key in self.held().cloned() {
             match &mut signer {
                 None => signer = Some(Signer::new(key, self.state_file.kept())),
-                Some(_) if mutation == Some(Mutation::ForgetNextKey) => {}
+                Some(_) if self.mutation == Some(Mutation::ForgetNextKey) => {}
                 Some(signer) => signer.hold(key),
             }
         }
@@ -265,19 +286,6 @@ impl Node {
         let (mut replica, verifier) =
             Replica::open(config, genesis, Arc::clone(&store), signer).map_err(|e| e.to_string())?;
         replica.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
-        #[cfg(feature = "mutations")]
-        let replica = match self.is_forgiving {
-            true => replica.with_app_mutation(app::Mutation::ForgiveDoubleSign),
-            false => replica,
-        };
-        #[cfg(feature = "mutations")]
-        let replica = match mutation {
-            Some(Mutation::Engine(mutation)) => replica.with_mutation(mutation),
-            Some(Mutation::App(mutation)) => replica.with_app_mutation(mutation),
-            Some(Mutation::Evidence(mutation)) => replica.with_evidence_mutation(mutation),
-            Some(Mutation::KeepBlocks) => replica.keep_blocks(),
-            _ => replica,
-        };
         let (inbox, busy_until) = (vec![Input::Start], Duration::ZERO);
         self.alive = Some(Alive { replica, store, verifier, txs, inbox, scheduled: false, busy_until, ready });
         Ok(())

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
+    broken::Broken,
     mutation::Mutation,
     setup::Setup,
     story::{Counts, Story},
@@ -27,8 +28,13 @@ pub fn live(seed: u64, mutation: Option<Mutation>, story: Story) -> Life {
     let _memo = types::Memo::new();
     let mut world = World::new(Setup::of_seed(seed).with_mutation(mutation));
     world.story = story;
-    let ended = catch_unwind(AssertUnwindSafe(|| world.live()));
-    let broken = match ended {
+    let broken = ended(|| world.live());
+    Life { seed, broken, counts: world.counts, hash: world.hash() }
+}
+
+/// Returns what is violated in a run; a panic in it also counts.
+pub fn ended(run: impl FnOnce() -> Result<(), Broken>) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => None,
         Ok(Err(broken)) => Some(broken.0),
         Err(panic) => {
@@ -36,8 +42,7 @@ pub fn live(seed: u64, mutation: Option<Mutation>, story: Story) -> Life {
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             Some(format!("panic: {}", text.unwrap_or_default()))
         }
-    };
-    Life { seed, broken, counts: world.counts, hash: world.hash() }
+    }
 }
 
 #[cfg(test)]

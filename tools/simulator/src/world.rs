@@ -8,10 +8,10 @@ use std::{
 
 use genesis::{Document, Genesis, GenesisAccount, GenesisValidator};
 use replica::{Committed, Halt, Input, Output, Timer};
-use types::{Address, BlockId, BlockRequest, ChainId, Height, KeyType, PeerMessage, Power, Time};
+use types::{Address, BlockId, BlockRequest, BlockResponse, ChainId, Height, KeyType, PeerMessage, Power, Time};
 
 use crate::{
-    broken::Broken,
+    broken::{Broken, ensure},
     byzantine::Said,
     checker::{Checker, Given, Step, Turns},
     clients::{BALANCE, Clients, operator_key},
@@ -108,6 +108,8 @@ pub struct World {
     /// Decides which messages are held back.
     rule: Option<Box<dyn Fn(&Parcel) -> bool>>,
     held: Vec<Parcel>,
+    /// What nodes that violate the protocol change in the blocks that they serve.
+    lie: Option<Box<dyn Fn(&mut BlockResponse)>>,
     hash: [u8; 32],
 }
 
@@ -153,7 +155,8 @@ impl World {
                 let validator = Some(index)
                     .filter(|index| *index < validators || setup.stakes)
                     .or(setup.twins.get(&index).copied());
-                let mut node = Node::new(index, validator.map(key), setup.byzantine.get(&index).copied());
+                let mut node = Node::new(index, validator.map(key), setup.byzantine.get(&index).copied())
+                    .with_mutation(setup.mutation);
                 // Offsets are distributed on both sides of zero, so that two clocks differ by at most `skew`.
                 node.skew = random.within(0, skew_max) as i64 - (skew_max / 2) as i64;
                 node.arrived = !setup.late.contains(&index);
@@ -200,6 +203,7 @@ impl World {
             is_troubled: false,
             rule: None,
             held: Vec::new(),
+            lie: None,
             hash: [0; 32],
         };
         for node in 0..count {
@@ -337,8 +341,7 @@ impl World {
     }
 
     fn start(&mut self, node: usize) {
-        let Setup { config, mutation, .. } = &self.setup;
-        if let Err(reason) = self.nodes[node].start(config, &self.genesis, *mutation) {
+        if let Err(reason) = self.nodes[node].start(&self.setup.config, &self.genesis) {
             // Only a disk that lost synced data can cause this; the checker reports it when it next examines the node.
             self.tell(node, || format!("cannot start: {reason}"));
             self.nodes[node].alive = None;
@@ -388,6 +391,7 @@ impl World {
             return Ok(());
         }
         let sync_time = self.nodes[node].sync_time;
+        let broken = self.nodes[node].broken_rules();
         let Some(alive) = &mut self.nodes[node].alive else { return Ok(()) };
         alive.scheduled = false;
         let syncs = alive.syncs();
@@ -399,17 +403,30 @@ impl World {
         let outputs = alive.replica.step(moment, inputs, &alive.txs);
         // A node does this on another thread. If the disk has failed, the replica has stopped.
         let _ = alive.replica.app().store_trees(&alive.store, false);
+        drop(broken);
         let took = if alive.syncs() > syncs { STEP_TIME + sync_time } else { STEP_TIME };
         alive.busy_until = self.now + took;
         if self.nodes[node].is_correct() {
             let step = Step { node: &self.nodes[node], given: &given, outputs: &outputs };
             self.checker.on_step(&step, self.epoch.saturating_add(self.now), &mut self.counts)?;
+            self.check_not_invalid(node, &outputs)?;
         }
         if outputs.iter().any(brings_keys) {
-            let mutation = self.mutation_of(node);
-            self.nodes[node].find_keys(mutation);
+            self.nodes[node].find_keys();
         }
         self.at(took, Event::Release { node, life, outputs });
+        Ok(())
+    }
+
+    /// Checks that no block is decided that a liar made invalid.
+    fn check_not_invalid(&self, node: usize, outputs: &[Output]) -> Result<(), Broken> {
+        for output in outputs {
+            let Output::Committed(committed) = output else { continue };
+            let id = &committed.block_id;
+            let liar = self.nodes.iter().find(|liar| liar.twister.tally().invalid().contains(id));
+            let height = committed.block.header.height;
+            ensure!(liar.is_none(), "validity: n{node} decides a block of height {height} that a liar made invalid");
+        }
         Ok(())
     }
 
@@ -431,6 +448,7 @@ impl World {
                     self.verify_block(node, life, block_id, (&txs, &precommits, &evidence));
                 }
                 Output::VerifyCommit { commit } => {
+                    let _broken = self.nodes[node].broken_rules();
                     let Some(alive) = &self.nodes[node].alive else { continue };
                     let input = Input::CommitVerified(alive.verifier.verify_commit(commit));
                     self.at(Duration::from_millis(1), Event::Input { node, life, input });

@@ -70,6 +70,7 @@ impl BadTimes {
         if number == 8 {
             let timestamp = time.saturating_add(MS);
             twin.proposal = Proposal { timestamp, ..twin.proposal.proposal }.sign(liar.chain_id, liar.key);
+            liar.tally.add_invalid(twin.id());
         }
         twin
     }

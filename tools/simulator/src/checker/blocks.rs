@@ -11,6 +11,7 @@ use types::{BlockId, Commit, Hash, Height, Round, Time, Transaction, ValidatorSe
 use crate::{
     broken::{Broken, ensure},
     checker::{agreement::Decided, rotation::Rotation, words::Words},
+    node::Node,
     setup::SKEW_MAX,
     story::Counts,
 };
@@ -99,6 +100,23 @@ impl Blocks {
         }
         Ok(())
     }
+}
+
+/// Checks that a node finds each transaction that succeeded in a block that it committed.
+///
+/// Errors: [`Broken`] if its store has another place of it, or none.
+pub fn check_index(node: &Node, committed: &Committed) -> Result<(), Broken> {
+    let Some(alive) = &node.alive else { return Ok(()) };
+    let height = committed.block.header.height;
+    for ((id, result), index) in committed.block.tx_ids().zip(&committed.results.txs).zip(0..) {
+        let place = alive.store.tx(&id).map_err(|error| Broken(format!("index: n{}: {error}", node.index)))?;
+        ensure!(
+            result.code != 0 || place == Some((height, index)),
+            "index: n{} finds transaction {index} of height {height} at {place:?}",
+            node.index
+        );
+    }
+    Ok(())
 }
 
 /// Checks a commit with its own counting: each entry is of the validator at its place and signed by it, and the entries for the

@@ -47,6 +47,11 @@ impl Own {
         Self { chain_id, said: BTreeMap::new(), durable: BTreeSet::new(), restored: BTreeSet::new() }
     }
 
+    /// Returns the id of the chain.
+    pub fn chain_id(&self) -> &ChainId {
+        &self.chain_id
+    }
+
     /// Records a message that was in the hard state of a node when a process of it started.
     pub fn restore(&mut self, node: usize, message: &PeerMessage) {
         match message {

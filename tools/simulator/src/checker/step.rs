@@ -21,12 +21,14 @@ pub struct Given {
     timeouts: Vec<Timeout>,
     /// Bytes of the messages of peers.
     pub bytes: usize,
+    /// Number of all inputs.
+    pub inputs: usize,
 }
 
 impl Given {
     /// Notes the inputs of a step.
     pub fn of(inputs: &[Input]) -> Self {
-        let mut given = Self::default();
+        let mut given = Self { inputs: inputs.len(), ..Self::default() };
         for input in inputs {
             match input {
                 Input::Timer(Timer::Consensus(timeout)) => given.timeouts.push(*timeout),
@@ -35,6 +37,11 @@ impl Given {
             }
         }
         given
+    }
+
+    /// Returns the timers of the engine that expired.
+    pub fn timeouts(&self) -> impl Iterator<Item = &Timeout> {
+        self.timeouts.iter()
     }
 
     /// Returns true if a timer expired.

@@ -110,15 +110,13 @@ impl World {
         if tip <= run.height && store.unfinished_rewind().is_none() {
             return Ok(());
         }
+        let _broken = self.nodes[node].broken_rules();
         if run.blocks == BlocksAbove::Dropped {
             return store.rewind(run.height).map(drop).map_err(RewindError::Store);
         }
         #[cfg(feature = "mutations")]
-        let _broken = match self.mutation_of(node) {
-            Some(Mutation::App(mutation)) => Some(app::BrokenRule::new(mutation)),
-            Some(Mutation::ReplayDiffers) => Some(app::BrokenRule::new(app::Mutation::KeepEpoch)),
-            _ => None,
-        };
+        let _differs = (self.mutation_of(node) == Some(Mutation::ReplayDiffers))
+            .then(|| app::BrokenRule::new(app::Mutation::KeepEpoch));
         let plan = RewindPlan::new(store, app::UPGRADES, run.height, run.blocks, &mut |_| {})?;
         let done = plan.run(store, &mut |height| {
             self.counts.replayed += 1;
@@ -131,7 +129,7 @@ impl World {
 
     /// Checks that no process starts on a rewind that is not finished.
     fn check_no_start(&mut self, node: usize) -> Result<(), Broken> {
-        let started = self.nodes[node].start(&self.setup.config, &self.genesis, self.setup.mutation);
+        let started = self.nodes[node].start(&self.setup.config, &self.genesis);
         self.nodes[node].stop(None);
         match started {
             Err(reason) if reason.contains("rewind") => Ok(()),
@@ -140,10 +138,11 @@ impl World {
     }
 
     pub(super) fn mutation_of(&self, node: usize) -> Option<Mutation> {
-        self.setup.mutation.filter(|_| self.nodes[node].is_correct())
+        self.nodes[node].mutation.filter(|_| self.nodes[node].is_correct())
     }
 
     fn open_stopped(&self, node: usize) -> Result<Store<SimKv>, Broken> {
+        let _broken = self.nodes[node].broken_rules();
         let kv = SimKv::open(&self.nodes[node].disk, self.mutation_of(node));
         Store::open(kv, &self.chain_id).map_err(broken)
     }
@@ -155,7 +154,10 @@ impl World {
         let Some(alive) = &self.nodes[node].alive else { return Ok(()) };
         let store = Arc::clone(&alive.store);
         let before = store.earliest();
-        if let Err(error) = store.prune(retain) {
+        let broken = self.nodes[node].broken_rules();
+        let pruned = store.prune(retain);
+        drop(broken);
+        if let Err(error) = pruned {
             // The node notices with its own next write that its disk failed.
             return if matches!(error, StoreError::Io { .. }) {
                 Ok(())

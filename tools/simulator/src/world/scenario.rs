@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use mempool::Source;
 use replica::{Committed, Status};
 use storage::{Batch, Cf, Durability, Kv, MemDisk, View};
-use types::{BlockId, Height, Infraction, Round, SignState, Step};
+use types::{BlockId, BlockResponse, Height, Infraction, Round, SignState, Step};
 
 use super::{Event, Parcel, World};
 use crate::{
@@ -317,6 +317,11 @@ impl World {
         std::mem::take(&mut self.held)
     }
 
+    /// Lets nodes that violate the protocol change the blocks that they serve, from now on.
+    pub fn falsify(&mut self, lie: impl Fn(&mut BlockResponse) + 'static) {
+        self.lie = Some(Box::new(lie));
+    }
+
     /// Makes the network lose this number of messages per thousand from now on.
     pub fn storm(&mut self, per_thousand: u32) {
         self.network.storm = per_thousand;
@@ -330,6 +335,7 @@ impl World {
     /// Submits a transaction to a node like a client. Returns true if it was accepted.
     pub fn submit(&mut self, node: usize, bytes: &[u8]) -> bool {
         let clock = self.nodes[node].clock(self.epoch, self.now);
+        let _broken = self.nodes[node].broken_rules();
         let Some(alive) = &mut self.nodes[node].alive else { return false };
         let taken = alive.take_tx(bytes, clock, Source::Local);
         let txs = Arc::new(alive.txs.mempool.take_outgoing(usize::MAX));

@@ -189,7 +189,9 @@ impl World {
         let received = self.nodes[to].clock(self.epoch, self.now);
         let life = self.nodes[to].life;
         let Some(alive) = &self.nodes[to].alive else { return };
+        let broken = self.nodes[to].broken_rules();
         let checked: Checked = alive.verifier.check(PeerMessage::clone(message));
+        drop(broken);
         if self.nodes[to].is_correct() {
             self.checker.on_delivered(&self.nodes[to], message, &checked);
         }
@@ -210,6 +212,7 @@ impl World {
             return;
         }
         let clock = self.nodes[to].clock(self.epoch, self.now);
+        let _broken = self.nodes[to].broken_rules();
         let Some(alive) = &mut self.nodes[to].alive else { return };
         let batch =
             TxBatch::decode(&TxBatch { txs: txs.to_vec(), salt: 0 }.encode()).expect("what is gossiped decodes");
@@ -237,6 +240,7 @@ impl World {
         id: BlockId,
         (txs, precommits, evidence): (&[Transaction], &[SignedVote], &[UnverifiedEvidence]),
     ) {
+        let _broken = self.nodes[node].broken_rules();
         let Some(alive) = &self.nodes[node].alive else { return };
         let valid = alive.txs.verifier.verify_all(txs)
             && alive.verifier.hold(precommits)
@@ -265,12 +269,17 @@ impl World {
         if !self.is_open(from, to, connection) {
             return;
         }
+        let broken = self.nodes[to].broken_rules();
         let Some(alive) = &self.nodes[to].alive else { return };
         let (mut response, None) = replica::serve(&alive.store, blocks) else { return };
+        drop(broken);
         if let Some(behaviour) = self.nodes[to].behaviour {
             let served = self.as_liar(to, behaviour, |twister, liar, random| twister.serve(liar, random, response));
             let Some(served) = served else { return };
             response = served;
+            if let Some(lie) = &self.lie {
+                lie(&mut response);
+            }
         }
         if let Some(at) = self.network.arrivals(&mut self.random, self.now, to, from).into_iter().next() {
             let response = BlockResponse::decode(&response.encode()).ok();
@@ -281,6 +290,7 @@ impl World {
 
     fn answer(&mut self, node: usize, request: u64, response: Option<BlockResponse>, after: Duration) {
         let life = self.nodes[node].life;
+        let _broken = self.nodes[node].broken_rules();
         let Some(alive) = &self.nodes[node].alive else { return };
         let response = response.map(|response| alive.verifier.check_blocks(response));
         self.at(after, Event::Input { node, life, input: Input::Blocks { request, response } });
