@@ -82,8 +82,8 @@ impl PublicKey {
     /// Errors: `SignatureError::PublicKey` if the bytes are not a compressed point on the curve.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         let bytes: [u8; 33] = bytes.try_into().map_err(|_| SignatureError::PublicKey)?;
-        let parse = || VerifyingKey::from_sec1_bytes(&bytes).ok().map(|key| Self::new(bytes, key));
-        parsed(&bytes, parse).ok_or(SignatureError::PublicKey)
+        let key = parsed(&bytes, || VerifyingKey::from_sec1_bytes(&bytes).ok()).ok_or(SignatureError::PublicKey)?;
+        Ok(Self::new(bytes, key))
     }
 
     fn new(bytes: [u8; 33], key: VerifyingKey) -> Self {
