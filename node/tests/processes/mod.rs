@@ -10,7 +10,10 @@ use std::{
     net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, channel},
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc::{Receiver, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -111,17 +114,21 @@ impl Homes {
     }
 }
 
-/// Returns ports that are free at this time, for both TCP and UDP.
+/// First and last port of [`free_ports`]: above those of the module `program`, and below the range from which the system gives
+/// ports to outgoing connections, which could take one before the node listens.
+const PORTS: [u16; 2] = [22_000, 32_000];
+
+/// Returns ports that are free at this time, for both TCP and UDP. Each call in a process returns others.
 fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> = std::iter::repeat_with(|| {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        UdpSocket::bind(("127.0.0.1", port)).ok().map(|udp| (port, tcp, udp))
-    })
-    .flatten()
-    .take(count)
-    .collect();
-    held.iter().map(|(port, ..)| *port).collect()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [first, last] = PORTS;
+    let next = || {
+        let nth = (std::process::id() as u16 % 250 * 40).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        first + nth % (last - first)
+    };
+    let is_free =
+        |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(next).filter(is_free).take(count).collect()
 }
 
 /// Maximum number of lines of a process's log that a failed test shows.
