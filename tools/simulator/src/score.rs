@@ -108,7 +108,8 @@ fn matters_in(named: &Named, setup: &Setup) -> bool {
 pub fn checker_of(broken: &str) -> String {
     let tag = |text: &str| {
         let tag = text.split_once(':').map(|(tag, _)| tag.trim()).unwrap_or_default();
-        let is_tag = !tag.is_empty() && tag.len() <= 16 && tag.split(' ').count() <= 2;
+        let is_plain = tag.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == ' ');
+        let is_tag = is_plain && !tag.is_empty() && tag.len() <= 16 && tag.split(' ').count() <= 2;
         is_tag.then(|| tag.to_owned())
     };
     match broken.strip_prefix("panic: ") {
