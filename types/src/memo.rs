@@ -34,7 +34,8 @@ mod remembered {
         static KEYS: RefCell<Option<BTreeMap<[u8; 33], Option<VerifyingKey>>>> = const { RefCell::new(None) };
     }
 
-    /// A time in which this thread checks each signature, and decompresses each key, once. It ends, and the results are forgotten, when this is dropped.
+    /// A time in which this thread checks each signature, and decompresses each key, once. It ends, and the results are
+    /// forgotten, when this is dropped.
     #[derive(Debug)]
     pub struct Memo(());
 

@@ -8,14 +8,14 @@ use crate::{broken::Broken, mutation::Mutation, story::Story};
 use stage::Stage;
 
 mod copies;
-mod evidence;
+pub mod evidence;
 mod gossip;
 mod liars;
-mod locks;
-mod memory;
+pub mod locks;
+pub mod memory;
 mod puppets;
 pub mod stage;
-mod sync;
+pub mod sync;
 mod transactions;
 
 /// A scenario that passes unless a rule is broken.

@@ -3,26 +3,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use simulator::{Behaviour, Broken, Mutation, Parcel, Setup, World, accusation::signed_by};
+use simulator::{
+    Behaviour, Broken, Mutation, Parcel, Story, World,
+    accusation::signed_by,
+    directed::{evidence as directed, stage::Stage},
+};
 use types::{
     BlockId, ChainId, ConsensusSecretKey, DuplicateVoteEvidence, Evidence, Hash, Header, Height, KeyType,
     LightClientAttackEvidence, PartSetHeader, PeerMessage, Power, Round, ValidatorSet, Vote, VoteType,
 };
 
 mod support;
-use support::{Checked, MINUTE, SOON, idle, ms, until};
+use support::{Checked, MINUTE, SOON, idle, until};
 
 /// Runs a liar that votes twice, then cuts it off, and returns the world.
 fn with_a_liar(mutation: Option<Mutation>) -> Result<World, Broken> {
-    let setup = Setup::validators(4).with_full_nodes(1).with_byzantine(0, Behaviour::Equivocator);
-    let mut c = World::new(setup.with_mutation(mutation));
-    c.run_until_height(12, MINUTE)?;
-    c.partition(&[&[1, 2, 3, 4]]);
-    let correct = [1, 2, 3, 4];
-    c.run_until("no evidence waits", ms(8000), |c| correct.iter().all(|node| c.status(*node).evidence_waiting == 0))?;
-    let tip = correct.iter().map(|node| c.tip(*node).0).max().unwrap_or(0);
-    until(&mut c, &correct, tip + 2)?;
-    Ok(c)
+    directed::with_a_liar(&Stage::new(mutation, Story::default()))
 }
 
 #[test]
@@ -65,11 +61,7 @@ fn a_double_sign_that_costs_nothing_is_noticed() {
 
 /// Runs a proposer that puts evidence into its blocks that proves nothing there.
 fn with_an_accuser(seed: u64, mutation: Option<Mutation>) -> Result<World, Broken> {
-    let setup = Setup { seed, ..Setup::validators(4) };
-    let setup = setup.with_byzantine(1, Behaviour::Accuser).with_evidence_of(5, Duration::from_secs(2)).forgiving();
-    let mut c = World::new(setup.with_mutation(mutation));
-    c.run_until_height(60, Duration::from_secs(300))?;
-    Ok(c)
+    directed::with_an_accuser(&Stage::new(mutation, Story::default()), seed)
 }
 
 #[test]
@@ -208,14 +200,9 @@ fn a_coalition_that_attacks_a_light_client_is_in_a_block_exactly_once_on_all_nod
     Ok(())
 }
 
-/// Runs a coalition of half of the validators that follows the protocol, but proposes evidence of its attacks on light
-/// clients: some of it true, most of it proving nothing there.
+/// Runs a coalition that proposes evidence of its attacks on light clients, most of it proving nothing there.
 fn with_a_coalition(seed: u64, mutation: Option<Mutation>) -> Result<World, Broken> {
-    let setup = Setup { seed, ..Setup::validators(4) };
-    let setup = setup.with_byzantine(0, Behaviour::Coalition).with_byzantine(1, Behaviour::Coalition);
-    let mut c = World::new(setup.with_evidence_of(5, Duration::from_secs(2)).forgiving().with_mutation(mutation));
-    c.run_until_height(60, Duration::from_secs(600))?;
-    Ok(c)
+    directed::with_a_coalition(&Stage::new(mutation, Story::default()), seed)
 }
 
 #[test]

@@ -3,7 +3,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use simulator::{Backup, Behaviour, Broken, Parcel, Setup, SigningState, World, node::validator_key};
+use simulator::{
+    Backup, Behaviour, Broken, Parcel, Setup, SigningState, Story, World,
+    directed::{stage::Stage, sync::restarted_among_strangers},
+    node::validator_key,
+};
 use storage::MemDisk;
 use support::{Checked, MINUTE, SOON, idle, ms, tx};
 use types::{
@@ -336,14 +340,7 @@ fn a_proposal_with_the_parts_of_another_block_fails_its_round_only() -> Checked 
 /// All validators lose power among strangers that claim to be far ahead, or to lack everything.
 #[test]
 fn claims_of_strangers_do_not_stop_a_restarted_network() -> Checked {
-    let mut c = World::new(idle(4).with_strangers(3, Behaviour::Claimant));
-    c.run_until_height(5, SOON)?;
-    (4..7).for_each(|node| c.restart(node));
-    c.run_for(ms(1000))?;
-    (0..4).for_each(|node| c.crash(node, 0));
-    (0..4).for_each(|node| c.restart(node));
-    let tip = c.checker_height();
-    c.run_until("the next heights", ms(3000), |c| (0..4).all(|node| c.tip(node).0 >= tip + 3))?;
+    let mut c = restarted_among_strangers(&Stage::new(None, Story::default()))?;
     assert!((0..4).all(|node| !c.catching_up(node)));
     c.run_until("all sign", SOON, |c| (0..4).all(|node| c.signed(node, c.checker_height() - 2)))
 }

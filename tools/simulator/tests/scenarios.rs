@@ -28,9 +28,18 @@
 
 use std::time::Duration;
 
-use simulator::{Behaviour, Broken, Counts, Mutation, Setup, Story, World, live};
-use support::{Checked, SOON, ms, tx};
-use types::{Address, Height, Msg, Round, Step, TxOrder};
+use simulator::{
+    Behaviour, Broken, Counts, Mutation, Setup, Story, World,
+    directed::{
+        Scenario,
+        locks::{self, HiddenLock},
+        memory::four_clocks,
+        stage::Stage,
+    },
+    live,
+};
+use support::{Checked, SOON, ms};
+use types::{Height, Round, Step};
 
 mod support;
 
@@ -173,52 +182,22 @@ fn a_full_node_follows() -> Checked {
     c.expect_progress(3, SOON)
 }
 
-/// A height in which one validator alone has locked the block of round 0: it received all messages, but none of its
-/// messages arrived. Two others are in round 1 and know no polka. The late one has precommitted nil in round 0 and
-/// receives no messages.
-struct HiddenLock {
-    c: World,
-    height: u64,
-    locked: usize,
-    late: usize,
-    others: [usize; 2],
-}
-
-/// Creates the situation; the validator that locks alone is the proposer of round `turn`.
-fn hidden_lock(setup: Setup, turn: usize) -> Result<HiddenLock, Broken> {
-    let mut c = World::new(Setup { tx_interval: Some(SOON), ..setup });
-    c.run_until_height(3, SOON)?;
-    let tip = c.checker_height();
-    c.run_until("all rest between two heights", SOON, |c| (0..4).all(|node| c.tip(node) == Height(tip)))?;
-    assert!((0..4).all(|node| c.height(node) == Height(tip)));
-    let mut turns: Vec<usize> = (0..4).map(|round| c.next_proposer(0, Round(round))).collect();
-    let locked = turns.remove(turn);
-    let [proposer, late, other] = turns[..] else { unreachable!("three are left") };
-    let others = [proposer, other];
-    // No message of the locked node arrives. The late node receives nothing from the two others, so it misses the
-    // proposal, and its messages do not arrive yet.
-    [proposer, late, other].iter().for_each(|to| c.cut(locked, *to, true));
-    others.iter().for_each(|peer| c.cut(*peer, late, true));
-    others.iter().for_each(|peer| c.cut(late, *peer, true));
-    c.run_until("it locks alone, and the late one prevotes nil", SOON, |c| {
-        c.locked(locked).is_some() && c.height(late) == Height(tip + 1) && c.step(late) == Step::Prevote
-    })?;
-    // The late node receives two prevotes and gives the round up; then the others receive its precommit.
-    others.iter().for_each(|peer| c.cut(*peer, late, false));
-    c.run_until("the late one precommits nil", SOON, |c| c.step(late) == Step::Precommit)?;
-    others.iter().for_each(|peer| c.cut(*peer, late, true));
-    others.iter().for_each(|peer| c.cut(late, *peer, false));
-    c.run_until("the round fails", SOON, |c| others.iter().all(|node| c.round(*node) == Round(1)))?;
-    assert!([proposer, late, other].iter().all(|node| c.locked(*node).is_none()));
-    assert_eq!((c.checker_height(), c.round(late)), (tip, Round(0)));
-    Ok(HiddenLock { c, height: tip + 1, locked, late, others })
+/// Creates a height in which one validator alone, the proposer of round `turn`, has locked the block of round 0.
+fn hidden_lock(setup: Setup, turn: usize, mutation: Option<Mutation>) -> Result<HiddenLock, Broken> {
+    let rest = |c: &mut World, _: usize| assert!((0..4).all(|node| c.height(node) == c.tip(node)));
+    let hidden = locks::hidden_lock(&Stage::new(mutation, Story::default()), setup, turn, rest)?;
+    let HiddenLock { c, height, locked, late, others } = &hidden;
+    assert!(c.locked(*locked).is_some());
+    assert!(others.iter().chain([late]).all(|node| c.locked(*node).is_none()));
+    assert_eq!((c.checker_height(), c.round(*late)), (height - 1, Round(0)));
+    Ok(hidden)
 }
 
 /// Without the late node, no block is decided without the locked one. The locked node shows the polka from the first
 /// failed round on, so the next running proposer proposes its block in round 2, before its own turn in round 3.
 #[test]
 fn a_hidden_lock_is_shown() -> Checked {
-    let HiddenLock { mut c, height, locked, late, others } = hidden_lock(Setup::validators(4), 3)?;
+    let HiddenLock { mut c, height, locked, late, others } = hidden_lock(Setup::validators(4), 3, None)?;
     let block = c.locked(locked);
     c.crash(late, 0);
     others.iter().for_each(|to| c.cut(locked, *to, false));
@@ -233,8 +212,8 @@ fn a_hidden_lock_is_shown() -> Checked {
 /// votes.
 #[test]
 fn a_quorum_of_nils_does_not_unlock() -> Checked {
-    let told = |setup: Setup| {
-        let HiddenLock { mut c, height, locked, late, others } = hidden_lock(setup, 1)?;
+    let told = |mutation: Option<Mutation>| {
+        let HiddenLock { mut c, height, locked, late, others } = hidden_lock(Setup::validators(4), 1, mutation)?;
         let block = c.locked(locked);
         others.iter().for_each(|from| c.cut(*from, late, false));
         let reached = |c: &World, node: usize| (c.round(node), c.step(node)) >= (Round(2), Step::Prevote);
@@ -243,9 +222,9 @@ fn a_quorum_of_nils_does_not_unlock() -> Checked {
         [others[0], others[1], late].iter().for_each(|to| c.cut(locked, *to, false));
         c.run_until_height(height, SOON)
     };
-    told(Setup::validators(4))?;
+    told(None)?;
     let unlocks = Mutation::named("unlock_on_nil");
-    let noticed = told(Setup::validators(4).with_mutation(unlocks)).expect_err("a rule is broken");
+    let noticed = told(unlocks).expect_err("a rule is broken");
     assert!(noticed.0.starts_with("lock: "), "{noticed:?}");
     Ok(())
 }
@@ -255,9 +234,9 @@ fn a_quorum_of_nils_does_not_unlock() -> Checked {
 #[test]
 fn i4_an_evicted_block_is_fetched_again_before_it_is_locked() -> Checked {
     let told = |mutation: Option<Mutation>| {
-        let mut setup = Setup::validators(4).with_mutation(mutation);
+        let mut setup = Setup::validators(4);
         setup.params.synchrony.message_delay = ms(1000);
-        let HiddenLock { mut c, height, locked, late, others } = hidden_lock(setup, 3)?;
+        let HiddenLock { mut c, height, locked, late, others } = hidden_lock(setup, 3, mutation)?;
         let block = c.locked(locked);
         // Three validators are enough for a round, and two of them find no proposal timely: each round fails with its
         // own block.
@@ -279,20 +258,10 @@ fn i4_an_evicted_block_is_fetched_again_before_it_is_locked() -> Checked {
     Ok(())
 }
 
-/// Creates four validators whose clocks differ by more than the chain allows.
-fn four_clocks(setup: Setup) -> World {
-    let mut setup = setup;
-    // The message delay grows with the rounds, up to 14 s in round 100.
-    setup.params.synchrony.message_delay = ms(1);
-    let mut c = World::new(setup);
-    (0..4).for_each(|node| c.set_clock(node, 100_000 * node as i64));
-    c
-}
-
 /// No validator finds another one's proposal timely, so each round ends in nil as fast as messages travel.
 #[test]
 fn rounds_that_end_in_nil_do_not_spin() -> Checked {
-    let mut c = four_clocks(Setup::validators(4));
+    let mut c = four_clocks(&Stage::new(None, Story::default()), Setup::validators(4));
     c.run_for(Duration::from_secs(60))?;
     assert_eq!(c.checker_height(), 0);
     for node in 0..4 {
@@ -308,12 +277,9 @@ fn rounds_that_end_in_nil_do_not_spin() -> Checked {
 /// The memory of a height does not grow with its rounds.
 #[test]
 fn i6_rounds_without_end_take_no_memory_without_end() -> Checked {
-    let told = |mutation: Option<Mutation>| {
-        let mut c = four_clocks(Setup::validators(4).with_mutation(mutation));
-        c.run_until("round 150", Duration::from_secs(3600), |c| c.round(0) >= Round(150))
-    };
-    told(None)?;
-    let noticed = told(Mutation::named("keep_rounds")).expect_err("it keeps every vote");
+    let scenario = Scenario::named("rounds_without_end").expect("a scenario of this name");
+    scenario.run(None, Story::default())?;
+    let noticed = scenario.run(Mutation::named("keep_rounds"), Story::default()).expect_err("it keeps every vote");
     assert!(noticed.0.starts_with("I6: "), "{noticed:?}");
     Ok(())
 }
@@ -321,23 +287,11 @@ fn i6_rounds_without_end_take_no_memory_without_end() -> Checked {
 /// The memory for blocks does not grow either: each round names its own full block, and none is decided.
 #[test]
 fn i6_full_blocks_without_end_take_no_memory_without_end() -> Checked {
-    let told = |mutation: Option<Mutation>| {
-        let mut setup = Setup { tx_interval: None, ..Setup::validators(4) };
-        setup.params.block.bytes_max = 65_536;
-        let mut c = four_clocks(setup.with_mutation(mutation));
-        (0..4).for_each(|node| assert!((0..90).all(|n| c.submit(node, &large_tx(n)))));
-        c.run_until("round 120", Duration::from_secs(3600), |c| c.round(0) >= Round(120))
-    };
-    told(None)?;
-    let noticed = told(Mutation::named("keep_blocks")).expect_err("it keeps every block");
+    let scenario = Scenario::named("full_blocks_without_end").expect("a scenario of this name");
+    scenario.run(None, Story::default())?;
+    let noticed = scenario.run(Mutation::named("keep_blocks"), Story::default()).expect_err("it keeps every block");
     assert!(noticed.0.starts_with("I6: ") && noticed.0.contains("bytes of blocks"), "{noticed:?}");
     Ok(())
-}
-
-/// Returns transaction `n` of an account of the world, of maximum size.
-fn large_tx(n: u64) -> Vec<u8> {
-    let messages = (0..16).map(|to| Msg::Transfer { to: Address([1 + to; 20]), amount: 1 + n }).collect();
-    tx(TxOrder::Nonce(n), messages)
 }
 
 #[test]

@@ -9,24 +9,24 @@ use types::{Height, PeerMessage, Round, Step};
 /// A height in which one validator alone has locked the block of round 0: it received all messages, but none of its
 /// messages arrived. Two others are in round 1 and know no polka. The late one has precommitted nil in round 0 and
 /// receives no messages.
-pub(super) struct HiddenLock {
+pub struct HiddenLock {
     /// The world.
-    pub(super) c: World,
+    pub c: World,
     /// The height that is being decided.
-    pub(super) height: u64,
+    pub height: u64,
     /// The node that is locked.
-    pub(super) locked: usize,
+    pub locked: usize,
     /// The node that is still in round 0.
-    pub(super) late: usize,
+    pub late: usize,
     /// The nodes in round 1.
-    pub(super) others: [usize; 2],
+    pub others: [usize; 2],
 }
 
 /// Creates the situation; the validator that locks alone is the proposer of round `turn`. `before` sees the world before the
 /// height starts.
 ///
 /// Errors: [`Broken`] with the violated condition.
-pub(super) fn hidden_lock(
+pub fn hidden_lock(
     stage: &Stage,
     setup: Setup,
     turn: usize,

@@ -8,7 +8,7 @@ use types::{Address, Msg, Round, TxOrder};
 
 /// Creates four validators whose clocks differ by more than the chain allows: none finds the proposal of another one timely, so
 /// each round ends in nil.
-pub(super) fn four_clocks(stage: &Stage, mut setup: Setup) -> World {
+pub fn four_clocks(stage: &Stage, mut setup: Setup) -> World {
     // The message delay grows with the rounds, up to 14 s in round 100.
     setup.params.synchrony.message_delay = ms(1);
     let mut c = stage.world(setup);

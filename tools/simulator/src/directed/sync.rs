@@ -3,7 +3,7 @@
 use types::{BlockResponse, CommitSig};
 
 use super::stage::{MINUTE, SOON, Stage, idle, ms};
-use crate::{broken::Broken, liar::Behaviour, setup::Setup};
+use crate::{broken::Broken, liar::Behaviour, setup::Setup, world::World};
 
 /// Number of liars among which a late node finds the chain.
 const LIARS: usize = 8;
@@ -75,8 +75,11 @@ pub(super) fn false_bytes(stage: &Stage) -> Result<(), Broken> {
     })
 }
 
-/// All validators restart among strangers that claim to be far ahead: they decide on.
-pub(super) fn strangers_far_ahead(stage: &Stage) -> Result<(), Broken> {
+/// Restarts all validators among strangers that claim to be far ahead, or to lack everything, waits until they decide on, and
+/// returns the world.
+///
+/// Errors: [`Broken`] with the violated condition, or if the next three heights take longer than three seconds.
+pub fn restarted_among_strangers(stage: &Stage) -> Result<World, Broken> {
     let mut c = stage.world(idle(4).with_strangers(3, Behaviour::Claimant));
     c.run_until_height(5, SOON)?;
     (4..7).for_each(|node| c.restart(node));
@@ -84,5 +87,11 @@ pub(super) fn strangers_far_ahead(stage: &Stage) -> Result<(), Broken> {
     (0..4).for_each(|node| c.crash(node, 0));
     (0..4).for_each(|node| c.restart(node));
     let tip = c.checker_height();
-    c.run_until("the next heights", ms(3000), |c| (0..4).all(|node| c.tip(node).0 >= tip + 3))
+    c.run_until("the next heights", ms(3000), |c| (0..4).all(|node| c.tip(node).0 >= tip + 3))?;
+    Ok(c)
+}
+
+/// Claims of strangers do not stop validators that restart.
+pub(super) fn strangers_far_ahead(stage: &Stage) -> Result<(), Broken> {
+    restarted_among_strangers(stage).map(drop)
 }
