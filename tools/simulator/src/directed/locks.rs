@@ -10,7 +10,7 @@ use types::{Height, PeerMessage, Round, Step};
 /// messages arrived. Two others are in round 1 and know no polka. The late one has precommitted nil in round 0 and
 /// receives no messages.
 pub struct HiddenLock {
-    /// The world.
+    /// The world at this point of the height.
     pub c: World,
     /// The height that is being decided.
     pub height: u64,
