@@ -48,6 +48,8 @@ struct Disk {
     life: u64,
     /// The write that must fail, as the number of writes before it.
     fault: Option<(u64, Fault)>,
+    /// True while there is no space: every write fails.
+    is_full: bool,
     /// True after a failed write; every later write on this handle fails too.
     failed: bool,
     stats: Stats,
@@ -110,6 +112,21 @@ impl MemDisk {
     /// Makes the `nth` write from now (0 is the next) fail, and every write after it until the next [`MemDisk::open`].
     pub fn fail_write(&self, nth: u64, fault: Fault) {
         self.lock().fault = Some((nth, fault));
+    }
+
+    /// Takes all space of the disk, or frees it. Without space, every write fails and has no effect.
+    pub fn set_full(&self, is_full: bool) {
+        self.lock().is_full = is_full;
+    }
+
+    /// Returns true if there is no space.
+    pub fn is_full(&self) -> bool {
+        self.read().is_full
+    }
+
+    /// Returns true if a write has failed since the disk was opened last.
+    pub fn has_failed(&self) -> bool {
+        self.read().failed
     }
 
     /// Returns every row, to compare two disks.
@@ -203,6 +220,7 @@ impl Kv for MemKv {
             }
             None => None,
         };
+        let fault = if disk.is_full { Some(Fault::Lost) } else { fault };
         if fault != Some(Fault::Lost) {
             disk.stats.batches += 1;
             disk.stats.batch_bytes.add(batch.bytes() as u64);
@@ -217,7 +235,8 @@ impl Kv for MemKv {
         }
         if fault.is_some() {
             disk.failed = true;
-            let reason = "the simulated disk failed".to_owned();
+            let reason =
+                if disk.is_full { "the simulated disk is full" } else { "the simulated disk failed" }.to_owned();
             return Err(StoreError::Io { place: self.place(), doing: "writing", reason });
         }
         Ok(())

@@ -239,6 +239,30 @@ pub fn a_rewind_that_is_interrupted_at_any_write_is_continued() {
     }
 }
 
+/// A full disk refuses every write, also those of the next process, until there is space again.
+#[test]
+pub fn a_full_disk_leaves_a_whole_height() {
+    let disk = MemDisk::new();
+    let store = open(&disk);
+    let mut chain = Chain::start(&store, 1, row(0));
+    live(&store, &mut chain, 4).unwrap();
+    store.sync().unwrap();
+    disk.set_full(true);
+    assert!(live(&store, &mut chain, 1).is_err() && disk.has_failed());
+    drop(store);
+    let store = open(&disk);
+    assert!(!disk.has_failed(), "a new process has not written yet");
+    check_whole(&store, &chain);
+    assert!(store.prune(chain.height).is_err() || store.sync().is_err(), "there is still no space");
+    drop(store);
+    disk.set_full(false);
+    let store = open(&disk);
+    assert_eq!(store.tip().unwrap().height, Height(4));
+    let made = chain.made[&Height(5)].clone();
+    store.commit_block(&made.batch()).unwrap();
+    check_whole(&store, &chain);
+}
+
 /// Each height deletes the row of the height before, so every step of the window removes deletions.
 #[test]
 pub fn a_crash_while_deletions_are_removed_brings_nothing_back() {

@@ -34,7 +34,7 @@
 //! | ST, params, upgrade, rotation | stake, rewards, slashes, the set, parameters, upgrades and keys | `docs/staking.md` | [`stakes`](crate::stakes) |
 //! | I-KV, I-RV, fence | namespaces, reverts and kept heights | `docs/reverts.md` | [`ledger`](crate::ledger) |
 //! | rewind | a rewind gives the rows of its height, also when it is interrupted, and forgets no signature | `docs/decisions/035-rewind-in-one-batch.md` | `World::rewind` |
-//! | liveness | after faults have ended, all correct nodes decide | arXiv:1807.04938, Termination | `World::live` |
+//! | liveness | after faults have ended, all correct nodes decide within a bounded time | arXiv:1807.04938, Termination | `World::healing_bound` |
 //!
 //! (*) The signing state in its separate file must also have reached the message.
 //!
@@ -98,6 +98,8 @@ pub struct Checker {
     equivocators: Equivocators,
     evidence: EvidenceRecord,
     ledger: Ledger,
+    /// Heights at which a correct validator proposed a block again with the round of its polka.
+    reproposed: BTreeSet<Height>,
 }
 
 impl Checker {
@@ -122,6 +124,7 @@ impl Checker {
             equivocators: Equivocators::new(correct),
             evidence,
             ledger,
+            reproposed: BTreeSet::new(),
         }
     }
 
@@ -200,7 +203,12 @@ impl Checker {
         for News { message, .. } in &new {
             match &**message {
                 PeerMessage::Vote(signed) => self.words.say_vote(signed),
-                PeerMessage::Proposal(signed) => self.words.say_proposal(signed),
+                PeerMessage::Proposal(signed) => {
+                    self.words.say_proposal(signed);
+                    if signed.proposal.pol_round.is_some() {
+                        self.reproposed.insert(signed.proposal.height);
+                    }
+                }
                 _ => {}
             }
         }
@@ -230,6 +238,7 @@ impl Checker {
         let is_first = self.agreement.on_committed(node, committed, counts)?;
         if is_first {
             counts.heights += 1;
+            self.count_decided(committed, counts);
             let before = height.prev().and_then(|before| self.agreement.at(before));
             self.blocks.check(committed, before, now, (&mut self.words, &self.rotation))?;
             self.blocks.check_once(committed, counts)?;
@@ -245,6 +254,17 @@ impl Checker {
         blocks::check_index(node, committed)?;
         supply::check(node, &self.accounts)?;
         self.ledger.on_committed(node, committed, counts)
+    }
+
+    /// Counts what the decision of a height needed.
+    fn count_decided(&self, committed: &Committed, counts: &mut Counts) {
+        let (height, round) = (committed.block.header.height, committed.commit.round);
+        counts.after_round_1 += u64::from(round.0 > 1);
+        counts.after_round_3 += u64::from(round.0 > 3);
+        counts.reproposed += u64::from(self.reproposed.contains(&height));
+        counts.multi_part += u64::from(committed.block_id.parts.total > 1);
+        counts.greatest_round = counts.greatest_round.max(u64::from(round.0));
+        counts.largest_block = counts.largest_block.max(committed.block_bytes as u64);
     }
 
     /// Follows heights that a node has and no node announced: a write took effect and was reported as failed.

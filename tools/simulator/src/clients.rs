@@ -8,7 +8,7 @@ use app::{Answer, View, query};
 use types::{
     Address, ChainId, Choice, Commission, ConsensusKey, ConsensusSecretKey, Deadline, Description, Hash, Height, KvOp,
     Msg, NsOwner, ProposalKind, Propose, Reader, Revert, RevertScope, SecretKey, StakeMsg, Time, TxBody, TxOrder,
-    ValidatorCreate, Wire, possession_message,
+    ValidatorCreate, Wire, limits::KV_VALUE_BYTES_MAX, possession_message,
 };
 
 use crate::random::Random;
@@ -89,6 +89,23 @@ impl Clients {
 }
 
 impl Clients {
+    /// Creates a transaction of 66 kB to 190 kB, so that its block has several parts.
+    pub fn large(&mut self, random: &mut Random, now: Time) -> Vec<u8> {
+        let (count, bytes_max) = if random.chance(900) { (2, 36_000) } else { (3, KV_VALUE_BYTES_MAX as u64) };
+        let op = |random: &mut Random| KvOp {
+            key: vec![b'a' + random.below(8) as u8],
+            value: Some(vec![random.below(256) as u8; random.within(33_000, bytes_max) as usize]),
+            if_height: None,
+        };
+        let ops = (0..count).map(|_| op(random)).collect();
+        let write = Msg::KvWrite { ns: NAMES[random.index(3)].to_owned(), data_epoch: 1, ops };
+        let key = &self.keys[random.index(ACCOUNTS)];
+        let order =
+            TxOrder::Expires(Deadline::at(now.saturating_add(Duration::from_millis(random.within(1_000, 20_000)))));
+        let (chain_id, signer) = (self.chain_id.clone(), key.public_key());
+        TxBody { chain_id, signer, order, fee: 300, messages: vec![write] }.sign(key).encode()
+    }
+
     /// Creates what clients send at one moment in a world with reverts: one transaction, or the votes of several operators.
     /// `state` is that of a node at height `tip` whose clock shows `now`.
     pub fn petition<R: Reader>(&mut self, random: &mut Random, now: Time, tip: Height, state: &R) -> Vec<Vec<u8>> {

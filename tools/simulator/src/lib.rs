@@ -8,15 +8,21 @@
 //! ```text
 //!   Setup::of_seed ─> World ─┬─ queue of events ─> Replica::step ─> outputs ─> Network (delay, loss, order),
 //!                            │                                               MemDisk, timers
-//!                            ├─ faults: crashes, partitions, storms, failing and slow disks
+//!                            ├─ faults: crashes, partitions, storms, failing, full, slow and old disks, clocks
 //!                            ├─ byzantine: changed messages
 //!                            └─ Checker: after every step, before anything leaves a node
 //! ```
 //! A run has two phases. In the first phase faults occur, and safety is checked at every step. Then all faults end, and
-//! all correct nodes must make progress within a bounded time. Some kinds of faults are disabled in many worlds, so
-//! that each kind is also tested without the others.
+//! all correct nodes must make progress within a time that is a function of the world's parameters ([`HealingBound`]). Whole kinds
+//! of faults are disabled in many worlds, and the weights of the others differ, so that each kind is also tested without the
+//! others ([`Faults`]).
 //!
-//! In a fifth of the worlds, clients also propose to revert namespaces, operators of validators vote, and operators of
+//! Random faults alone make few hard rounds. In most worlds an adversary also delays messages by a plan, so that validators lock in
+//! different rounds (`scheduler`). A run of many seeds ends with a table of what it reached ([`Coverage`]).
+//!
+//! A failing seed can be shrunk: `--shrink` leaves out parts of its world as long as the same check fails ([`shrink()`]).
+//!
+//! In a sixth of the worlds, clients also propose to revert namespaces, operators of validators vote, and operators of
 //! nodes rewind and prune their stores. A rewind executes the blocks again or deletes them, and may be interrupted several
 //! times.
 //!
@@ -42,10 +48,13 @@ mod broken;
 pub mod byzantine;
 pub mod checker;
 pub mod clients;
+pub mod coverage;
 pub mod directed;
 pub mod disk;
 pub mod evidence;
+pub mod kinds;
 pub mod liar;
+pub mod machine;
 pub mod mutation;
 
 mod faults;
@@ -56,16 +65,21 @@ pub mod program;
 pub mod random;
 pub mod rows;
 pub mod run;
+mod scheduler;
 pub mod score;
 pub mod setup;
+pub mod shrink;
 pub mod stakes;
 pub mod story;
 pub mod world;
 
 pub use broken::Broken;
+pub use coverage::Coverage;
+pub use kinds::Faults;
 pub use liar::Behaviour;
 pub use mutation::Mutation;
-pub use run::{Life, live};
-pub use setup::{Faults, Setup, StakeEvents};
+pub use run::{Life, live, live_in};
+pub use setup::{Setup, StakeEvents};
+pub use shrink::{Less, shrink};
 pub use story::{Counts, Story};
-pub use world::{Backup, Cut, Parcel, RewindRun, SigningState, World};
+pub use world::{Backup, Cut, HealingBound, Parcel, RewindRun, SigningState, World};

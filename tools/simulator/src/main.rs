@@ -15,12 +15,13 @@ use std::{
 
 use clap::Parser;
 use simulator::{
-    Counts, Life, Mutation, Setup, Story,
+    Coverage, Less, Life, Mutation, Setup, Story,
     directed::{SCENARIOS, Scenario},
-    live,
+    live_in,
     mutation::Named,
     run::ended,
     score::{BEGIN, END, Row, score, table, with_table},
+    shrink,
 };
 
 /// Number of seeds of a run.
@@ -46,6 +47,19 @@ struct Args {
     /// Most of them need `--features mutations`.
     #[arg(long)]
     mutation: Option<String>,
+    /// Leave out parts of the worlds, by name, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// Number of decided heights after which the faults end, instead of that of the seed.
+    #[arg(long)]
+    heights: Option<u64>,
+    /// Number of validators, instead of that of the seed.
+    #[arg(long)]
+    validators: Option<usize>,
+    /// With `--seed`: if the world fails, leave out as much as possible, and print the command of the smallest one that fails
+    /// the same check.
+    #[arg(long, requires = "seed")]
+    shrink: bool,
     /// Number of threads; each world runs on one thread.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -84,23 +98,32 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let less = Less { without: args.without.clone(), heights: args.heights, validators: args.validators };
+    if let Err(reason) = less.of_seed(args.seed.unwrap_or(args.from)) {
+        eprintln!("{reason}");
+        return ExitCode::from(2);
+    }
     match (args.seed, &args.scenario) {
         _ if args.mutation_score => print_score(&args),
         (_, Some(name)) => tell_scenario(name, mutation),
-        (Some(seed), None) => tell(seed, mutation, &args),
-        (None, None) => run(mutation, &args),
+        (Some(seed), None) if args.shrink => shrink_seed(seed, mutation, &less, &args),
+        (Some(seed), None) => tell(seed, mutation, &less, &args),
+        (None, None) => run(mutation, &less, &args),
     }
 }
 
-fn tell(seed: u64, mutation: Option<Mutation>, args: &Args) -> ExitCode {
+fn tell(seed: u64, mutation: Option<Mutation>, less: &Less, args: &Args) -> ExitCode {
     println!("seed {seed}");
-    println!("{:#?}", Setup::of_seed(seed));
-    let life = live(seed, mutation, Story::told_to(|line| println!("{line}")));
+    let setup = world(seed, mutation, less);
+    println!("{setup:#?}");
+    println!("parts: {}", setup.parts().join(", "));
+    let life = live_in(setup, Story::told_to(|line| println!("{line}")));
     println!("{}", life.counts);
     let failed = life.broken.is_some();
     if let Some(broken) = &life.broken {
         println!("seed {seed} failed: {broken}");
-        println!("repeat with: {}", command(seed, args));
+        println!("repeat with: {}", command(seed, less, args));
+        println!("make it smaller with: {} --shrink", command(seed, less, args));
     }
     println!("{} seeds passed, {} failed", u64::from(!failed), u64::from(failed));
     ExitCode::from(u8::from(failed))
@@ -165,16 +188,36 @@ fn write_page(path: &Path, rows: &[Row]) -> Result<(), String> {
     fs::write(path, page).map_err(|error| error.to_string())
 }
 
-fn command(seed: u64, args: &Args) -> String {
-    match &args.mutation {
-        None => format!("cargo run -q -p cairn-simulator -- --seed {seed}"),
-        Some(name) => {
-            format!("cargo run -q -p cairn-simulator --features mutations -- --mutation {name} --seed {seed}")
+/// Leaves out as much as possible of the world of a failing seed. Each smaller world that fails is printed at once.
+fn shrink_seed(seed: u64, mutation: Option<Mutation>, less: &Less, args: &Args) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    match shrink(seed, mutation, less, |smaller| println!("still fails: {}", command(seed, smaller, args))) {
+        None => {
+            println!("seed {seed} passes: there is nothing to shrink");
+            ExitCode::SUCCESS
+        }
+        Some(least) => {
+            println!("smallest: {}", command(seed, &least, args));
+            ExitCode::from(1)
         }
     }
 }
 
-fn run(mutation: Option<Mutation>, args: &Args) -> ExitCode {
+fn world(seed: u64, mutation: Option<Mutation>, less: &Less) -> Setup {
+    less.of_seed(seed).expect("main has checked the names").with_mutation(mutation)
+}
+
+fn command(seed: u64, less: &Less, args: &Args) -> String {
+    let less = less.arguments();
+    match &args.mutation {
+        None => format!("cargo run -q -p cairn-simulator -- --seed {seed}{less}"),
+        Some(name) => {
+            format!("cargo run -q -p cairn-simulator --features mutations -- --mutation {name} --seed {seed}{less}")
+        }
+    }
+}
+
+fn run(mutation: Option<Mutation>, less: &Less, args: &Args) -> ExitCode {
     let Args { from, threads, twice, .. } = *args;
     let end = from.saturating_add(args.seeds.unwrap_or(SEEDS));
     if !args.json {
@@ -193,9 +236,10 @@ fn run(mutation: Option<Mutation>, args: &Args) -> ExitCode {
                     if seed >= end {
                         return;
                     }
-                    let mut life = live(seed, mutation, Story::default());
+                    let live = || live_in(world(seed, mutation, less), Story::default());
+                    let mut life = live();
                     let again = twice > 0 && seed.is_multiple_of(twice);
-                    if again && live(seed, mutation, Story::default()) != life {
+                    if again && live() != life {
                         life.broken = Some("determinism: the same seed ran differently the second time".to_owned());
                     }
                     if let (Some(broken), false) = (&life.broken, args.json) {
@@ -207,32 +251,35 @@ fn run(mutation: Option<Mutation>, args: &Args) -> ExitCode {
         }
     });
     let lives = lives.into_inner().expect("panics are caught");
-    let mut counts = Counts::default();
-    lives.values().for_each(|life| counts.add(&life.counts));
+    let mut coverage = Coverage::default();
+    lives.values().for_each(|life| coverage.add(&world(life.seed, None, less), &life.counts));
     let failed: Vec<&Life> = lives.values().filter(|life| life.broken.is_some()).collect();
     let passed = lives.len() - failed.len();
     if args.json {
-        print_json(&counts, passed, &failed);
+        print_json(&coverage, passed, &failed);
     } else {
-        println!("{counts}");
+        println!("{}", coverage.counts());
+        println!("{coverage}");
         println!("{:.1} s", started.elapsed().as_secs_f64());
         if let Some(first) = failed.first() {
-            println!("repeat with: {}", command(first.seed, args));
+            println!("repeat with: {}", command(first.seed, less, args));
+            println!("make it smaller with: {} --shrink", command(first.seed, less, args));
         }
         println!("{passed} seeds passed, {} failed", failed.len());
     }
     ExitCode::from(u8::from(!failed.is_empty()))
 }
 
-fn print_json(counts: &Counts, passed: usize, failed: &[&Life]) {
-    let counts: Vec<String> = counts.named().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+fn print_json(coverage: &Coverage, passed: usize, failed: &[&Life]) {
+    let counts: Vec<String> = coverage.counts().named().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     let failure =
         |life: &&Life| format!("{{\"seed\":{},\"broken\":{:?}}}", life.seed, life.broken.as_deref().unwrap_or(""));
     let failures: Vec<String> = failed.iter().map(failure).collect();
     println!(
-        "{{\"passed\":{passed},\"failed\":{},\"counts\":{{{}}},\"failures\":[{}]}}",
+        "{{\"passed\":{passed},\"failed\":{},\"counts\":{{{}}},{},\"failures\":[{}]}}",
         failed.len(),
         counts.join(","),
+        coverage.json(),
         failures.join(",")
     );
 }

@@ -21,6 +21,7 @@ use crate::{
     byzantine::Twister,
     disk::SimKv,
     liar::Behaviour,
+    machine::Machine,
     mutation::{BrokenRules, Mutation},
     program::PROGRAMS,
 };
@@ -59,8 +60,18 @@ pub struct Node {
     pub jump: i64,
     /// Duration of one sync of the disk.
     pub sync_time: Duration,
+    /// Clocks, timers and speed of the machine.
+    pub machine: Machine,
     /// True if power fails right after the next decision is announced.
     pub dies_after_commit: bool,
+    /// True if power fails between two outputs of the next step that has several.
+    pub dies_between_outputs: bool,
+    /// True if power fails in the step in which a write to its disk fails.
+    pub dies_in_step: bool,
+    /// An older copy of its disk, if there is one.
+    pub copy: Option<MemDisk>,
+    /// The height of its signing state when its database was replaced or deleted last, if that happened.
+    pub robbed_at: Option<Height>,
     /// True if rows of its store were overwritten: it may halt, and it may lack blocks that it claims to have.
     pub is_damaged: bool,
     /// Decisions that it announced, in any process.
@@ -165,7 +176,12 @@ impl Node {
             skew: 0,
             jump: 0,
             sync_time: Duration::from_micros(300),
+            machine: Machine::default(),
             dies_after_commit: false,
+            dies_between_outputs: false,
+            dies_in_step: false,
+            copy: None,
+            robbed_at: None,
             is_damaged: false,
             committed: BTreeMap::new(),
             halted: None,
@@ -295,7 +311,7 @@ impl Node {
     pub fn stop(&mut self, power: Option<usize>) {
         self.alive = None;
         self.life += 1;
-        self.dies_after_commit = false;
+        (self.dies_after_commit, self.dies_between_outputs, self.dies_in_step) = (false, false, false);
         if let Some(keep) = power {
             self.disk.crash(keep);
         }
@@ -308,7 +324,7 @@ impl Node {
 
     /// Returns the time of both clocks of the node.
     pub fn moment(&self, epoch: Time, now: Duration) -> Moment {
-        let steady = epoch.unix_nanos() + now.as_nanos() as i64 + self.skew;
+        let steady = epoch.unix_nanos() + now.as_nanos() as i64 + self.skew + self.machine.drifted(now);
         Moment { wall: Time::from_unix_nanos(steady + self.jump), steady: Time::from_unix_nanos(steady) }
     }
 

@@ -25,8 +25,14 @@ pub struct Life {
 
 /// Runs the world of a seed. A panic in it also counts as a violated condition.
 pub fn live(seed: u64, mutation: Option<Mutation>, story: Story) -> Life {
+    live_in(Setup::of_seed(seed).with_mutation(mutation), story)
+}
+
+/// Runs a world that is defined by its setup. A panic in it also counts as a violated condition.
+pub fn live_in(setup: Setup, story: Story) -> Life {
     let _memo = types::Memo::new();
-    let mut world = World::new(Setup::of_seed(seed).with_mutation(mutation));
+    let seed = setup.seed;
+    let mut world = World::new(setup);
     world.story = story;
     let broken = ended(|| world.live());
     Life { seed, broken, counts: world.counts, hash: world.hash() }

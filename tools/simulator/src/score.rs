@@ -95,7 +95,7 @@ fn matters_in(named: &Named, setup: &Setup) -> bool {
         "keep_price" | "burn_keeps_supply" => has_traitor || events.downtime,
         "log_old_root" | "restore_less" | "restore_less_again" | "restore_more" | "keep_epoch" | "third_decides"
         | "skip_notice" | "other_digest" | "ignore_freeze" | "several_freezes" | "rewrite_history" => setup.reverts,
-        "rewind_takes_more" | "rewind_forgets_signing" | "replay_differs" => setup.faults.rewinds,
+        "rewind_takes_more" | "rewind_forgets_signing" | "replay_differs" => setup.faults.rewinds > 0,
         "unbond_early" | "unbond_twice" | "keep_leaver" | "any_set_size" | "pay_kept" | "empty_set"
         | "jailed_signs" | "round_up" | "pay_again" | "lose_remainder" | "round_reward_up" | "issue_uncounted"
         | "issue_by_height" | "same_set" | "set_too_early" | "newcomer_first" => setup.stakes,

@@ -5,62 +5,15 @@ use std::{collections::BTreeMap, time::Duration};
 use replica::Config;
 use types::{Params, ProposalParams, StakingParams, Synchrony, Timeouts};
 
-use crate::{liar::Behaviour, mutation::Mutation, network::LinkSetup, random::Random};
+use crate::{kinds::Faults, liar::Behaviour, machine::MachineSetup, mutation::Mutation, network::LinkSetup};
 
-/// Maximum difference between the clocks of correct nodes: below the chain's precision.
-pub const SKEW_MAX: Duration = Duration::from_millis(200);
+mod draw;
+mod parts;
 
-/// The kinds of faults that occur in a world. Whole kinds are disabled in many worlds, so that each is also tested
-/// alone.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
-    /// Single nodes lose power or are killed, and restart.
-    pub crashes: bool,
-    /// All nodes lose power at once.
-    pub cluster_crashes: bool,
-    /// Nodes lose power right after a decision was announced.
-    pub crashes_after_commit: bool,
-    /// Groups of nodes cannot communicate with each other.
-    pub partitions: bool,
-    /// Links carry messages in one direction only.
-    pub one_way: bool,
-    /// Many messages are lost for some time.
-    pub storms: bool,
-    /// Writes to disk fail.
-    pub failing_writes: bool,
-    /// Disk syncs take long.
-    pub slow_disks: bool,
-    /// Operators rewind the store of a node, also with interruptions.
-    pub rewinds: bool,
-    /// Nodes delete heights that are below the chain's window.
-    pub prunes: bool,
-}
+pub use draw::SKEW_MAX;
 
-impl Faults {
-    /// Returns true if processes of correct nodes may end.
-    fn can_crash(self) -> bool {
-        self.crashes || self.cluster_crashes || self.crashes_after_commit || self.failing_writes
-    }
-
-    fn random(random: &mut Random) -> Self {
-        let mut on = || random.chance(500);
-        Self {
-            crashes: on(),
-            cluster_crashes: on(),
-            crashes_after_commit: on(),
-            partitions: on(),
-            one_way: on(),
-            storms: on(),
-            failing_writes: on(),
-            slow_disks: on(),
-            // Only worlds with reverts have these.
-            rewinds: false,
-            prunes: false,
-        }
-    }
-}
-
-/// What happens in a world in which stake moves, beside that. Whole kinds are disabled in many worlds, as with [`Faults`].
+/// What happens in a world in which stake moves, beside that. Whole kinds are disabled in many worlds, as with
+/// [`Faults`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StakeEvents {
     /// Validators decide parameters and payments.
@@ -115,8 +68,16 @@ pub struct Setup {
     pub stakes: bool,
     /// What else happens in a world in which stake moves.
     pub stake_events: StakeEvents,
-    /// Maximum difference between the clocks of two nodes.
+    /// Maximum constant difference between the clocks of two nodes.
     pub skew: Duration,
+    /// How far the machines are from ideal ones.
+    pub machines: MachineSetup,
+    /// Number of heights per thousand whose first rounds the scheduler makes fail.
+    pub plans: u32,
+    /// Maximum number of rounds that the scheduler makes fail at such a height.
+    pub plan_rounds: u32,
+    /// Number of transactions per thousand that are large.
+    pub large_txs: u32,
     /// How far the genesis time is ahead of the clocks at the start.
     pub genesis_ahead: Duration,
     /// Additional delay of block parts, compared with other messages.
@@ -128,9 +89,6 @@ pub struct Setup {
     /// Maximum duration of the phase with faults.
     pub faults_for: Duration,
 }
-
-/// Clients move stake in the world of one in this many seeds.
-const STAKES_EVERY: u64 = 8;
 
 impl Setup {
     /// Creates a world of correct validators with equal power on a quiet network.
@@ -173,6 +131,10 @@ impl Setup {
             stakes: false,
             stake_events: StakeEvents::default(),
             skew: Duration::ZERO,
+            machines: MachineSetup::default(),
+            plans: 0,
+            plan_rounds: 1,
+            large_txs: 0,
             genesis_ahead: Duration::ZERO,
             parts_delay: Duration::ZERO,
             mutation: None,
@@ -227,56 +189,6 @@ impl Setup {
         self
     }
 
-    /// Draws a random world from a seed.
-    pub fn of_seed(seed: u64) -> Self {
-        let random = &mut Random::new(seed);
-        let count = random.pick(&[1, 2, 3, 4, 4, 4, 4, 5, 6, 7]);
-        let mut setup = Self { seed, ..Self::validators(count) };
-        if random.chance(300) {
-            setup.powers = (0..count).map(|_| random.within(1, 10)).collect();
-        }
-        setup.full_nodes = usize::from(random.chance(300));
-        setup.draw_byzantine(random);
-        let nodes = count + setup.full_nodes;
-        if nodes > 1 && random.chance(250) {
-            setup.late.push(random.index(nodes));
-        }
-        if nodes > 3 && random.chance(150) {
-            let who = random.index(nodes);
-            let sentry = (who + 1 + random.index(nodes - 1)) % nodes;
-            if !setup.byzantine.contains_key(&sentry) {
-                setup.behind.insert(who, sentry);
-            }
-        }
-        setup.draw_pace(random);
-        setup.faults = if random.chance(50) { Faults::default() } else { Faults::random(random) };
-        setup.skew =
-            if random.chance(500) { Duration::ZERO } else { random.duration(Duration::from_millis(1), SKEW_MAX) };
-        setup.tx_interval = Some(random.duration(Duration::from_millis(20), Duration::from_secs(2)));
-        setup.heights = random.within(4, 10);
-        setup = setup.draw_strangers(random);
-        let mut setup = if random.chance(200) { setup.draw_reverts(random) } else { setup };
-        if random.chance(500) {
-            setup = setup.with_evidence_of(random.within(1, 5), Duration::from_secs(1));
-        }
-        if !setup.reverts && seed % STAKES_EVERY == 1 {
-            setup = setup.draw_stakes(&mut Random::new(seed ^ 0x57A6E));
-        }
-        setup.spare_late_validators();
-        setup
-    }
-
-    /// Lets no correct validator join late that may crash beside a validator that violates the protocol. It abstains at the
-    /// first height that it meets, and seals the next one too if it crashes before it has signed; with the liar, more power
-    /// is then missing at that height than may be.
-    fn spare_late_validators(&mut self) {
-        let validators = self.powers.len();
-        if self.faults.can_crash() && self.byzantine.keys().any(|liar| *liar < validators) {
-            let byzantine = &self.byzantine;
-            self.late.retain(|node| *node >= validators || byzantine.contains_key(node));
-        }
-    }
-
     /// Makes evidence expire when it is older than both.
     pub fn with_evidence_of(mut self, heights: u64, age: Duration) -> Self {
         (self.params.evidence.age_heights_max, self.params.evidence.age_max) = (heights, age);
@@ -323,125 +235,5 @@ impl Setup {
             ..self.params.proposals
         };
         self.with_evidence_of(5, Duration::from_secs(1))
-    }
-
-    /// Draws the properties of a world in which clients move stake. All its nodes follow the protocol: a liar could otherwise get
-    /// a third of the power. So could a validator that never signed, and it abstains at the first height that it meets after a
-    /// restart: there is none where nodes crash, are upgraded or fail for long.
-    fn draw_stakes(self, random: &mut Random) -> Self {
-        let mut setup = self.with_stakes();
-        setup.byzantine.clear();
-        let validators = setup.powers.len();
-        if random.chance(500) {
-            let Faults { partitions, one_way, storms, slow_disks, .. } = setup.faults;
-            setup.faults = Faults { partitions, one_way, storms, slow_disks, ..Faults::default() };
-        }
-        setup.stake_events = StakeEvents {
-            params: random.chance(600),
-            upgrades: random.chance(400),
-            rotations: random.chance(500),
-            downtime: random.chance(500),
-        };
-        let StakeEvents { upgrades, downtime, .. } = setup.stake_events;
-        let restarts = setup.faults.can_crash() || upgrades || downtime;
-        setup.full_nodes = if restarts { 0 } else { random.within(1, 2) as usize };
-        setup.late.clear();
-        setup.behind.retain(|node, sentry| *node.max(sentry) < validators);
-        setup.powers = (0..validators).map(|_| random.within(10, 30)).collect();
-        setup.draw_staking(random);
-        setup.draw_busy_heights(random);
-        setup
-    }
-
-    /// Draws the parameters of stake.
-    fn draw_staking(&mut self, random: &mut Random) {
-        let (ms, validators) = (Duration::from_millis, self.powers.len() as u64);
-        if validators > 1 && random.chance(400) {
-            self.byzantine.insert(random.index(self.powers.len()), Behaviour::Traitor);
-        }
-        let staking = &mut self.params.staking;
-        staking.validators_max = random.within(validators, validators + 1);
-        staking.issuance_bps_per_year = random.pick(&[0, 10_000]);
-        staking.community_bps = random.pick(&[0, 2_000]);
-        if self.stake_events.downtime {
-            staking.slash_downtime_bps = random.pick(&[1, 333]);
-            staking.downtime_window = random.within(4, 10);
-            staking.downtime = ms(random.within(200, 1000));
-            staking.jail = ms(random.within(200, 1000));
-        }
-    }
-
-    /// Draws the properties of a world with reverts. They come last, so that the other worlds do not depend on them.
-    fn draw_reverts(self, random: &mut Random) -> Self {
-        let mut setup = self.with_reverts();
-        setup.faults.rewinds = random.chance(700);
-        setup.faults.prunes = random.chance(500);
-        setup.draw_busy_heights(random);
-        setup
-    }
-
-    /// Draws the pace of a world in which clients do much within a few dozen heights.
-    fn draw_busy_heights(&mut self, random: &mut Random) {
-        let ms = Duration::from_millis;
-        self.tx_interval = Some(ms(random.within(20, 60)));
-        self.heights = random.within(20, 40);
-        self.config.empty_block_interval = Some(random.pick(&[ms(50), ms(100), ms(200)]));
-        self.config.block_interval_min = random.pick(&[ms(20), ms(50)]);
-        self.fault_interval = self.fault_interval.max(ms(200));
-        self.faults_for = random.duration(Duration::from_secs(5), Duration::from_secs(20));
-    }
-
-    /// Adds nodes without stake that violate the protocol. They join during the phase with faults, and stay.
-    fn draw_strangers(self, random: &mut Random) -> Self {
-        if !random.chance(300) {
-            return self;
-        }
-        let count = random.pick(&[1, 1, 2, 5]);
-        (0..count).fold(self, |setup, _| setup.with_strangers(1, Behaviour::random_stranger(random)))
-    }
-
-    /// Draws Byzantine validators, which have less than a third of the power.
-    fn draw_byzantine(&mut self, random: &mut Random) {
-        if !random.chance(500) {
-            return;
-        }
-        let total: u64 = self.powers.iter().sum();
-        let mut power = 0;
-        for index in 0..self.powers.len() {
-            if 3 * (power + self.powers[index]) < total && random.chance(600) {
-                power += self.powers[index];
-                self.byzantine.insert(index, Behaviour::random(random));
-            }
-        }
-    }
-
-    /// Draws the speed of the world: links, timeouts and faults have a common scale.
-    fn draw_pace(&mut self, random: &mut Random) {
-        let ms = Duration::from_millis;
-        let scale = random.pick(&[1, 1, 4, 10]);
-        let t = |random: &mut Random| ms(random.within(50, 200) * scale);
-        self.params.timeouts = Timeouts {
-            propose: t(random),
-            propose_delta: t(random) / 2,
-            prevote: t(random),
-            prevote_delta: t(random) / 2,
-            precommit: t(random),
-            precommit_delta: t(random) / 2,
-        };
-        for timeout in [
-            &mut self.params.timeouts.propose_delta,
-            &mut self.params.timeouts.prevote_delta,
-            &mut self.params.timeouts.precommit_delta,
-        ] {
-            *timeout = ms(timeout.as_millis() as u64);
-        }
-        self.config.empty_block_interval = Some(random.pick(&[ms(0), ms(50), ms(50 * scale), ms(1000)]));
-        self.config.block_interval_min = random.pick(&[ms(0), ms(0), ms(20 * scale)]);
-        self.config.gossip_interval = ms(random.within(50, 300) * scale);
-        self.config.sync_timeout = ms(random.within(100, 500) * scale);
-        self.links = LinkSetup::random(random, ms(20 * scale));
-        self.fault_interval = random.duration(ms(20 * scale), ms(300 * scale));
-        self.fault_max = ms(random.within(100, 1500) * scale);
-        self.faults_for = self.fault_interval * random.within(8, 25) as u32;
     }
 }

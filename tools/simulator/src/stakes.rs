@@ -272,7 +272,9 @@ fn check_rows(height: Height, known: &BTreeMap<Address, StakedValidator>, rows: 
         let sum = shares.remove(&operator.0[..]).unwrap_or_default();
         let (all, tokens) = (validator.shares, validator.tokens);
         ensure!(all == sum, "ST2: height {height}: {operator} has {all} shares, its delegations have {sum}");
-        let needed = all / validator.shares_per_token.max(1);
+        // Slashes may take all tokens: then no price pays for the shares, and they are worth nothing.
+        let is_ruined = tokens == 0 && (validator.punished_from > 0 || validator.jail.is_some());
+        let needed = if is_ruined { 0 } else { all / validator.shares_per_token.max(1) };
         ensure!(u128::from(tokens) >= needed, "ST2: height {height}: {operator} has {tokens} of {needed} tokens");
     }
     let stray: u128 = shares.values().sum();

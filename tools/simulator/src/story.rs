@@ -2,176 +2,150 @@
 
 use std::{fmt, time::Duration};
 
-/// Counters of events, which show that the faults really occur.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Decided heights, each counted once per world.
-    pub heights: u64,
-    /// Decisions of correct nodes.
-    pub decisions: u64,
-    /// Decisions of correct nodes that came from block sync.
-    pub synced: u64,
-    /// Decisions of correct nodes in a round above 0.
-    pub later_rounds: u64,
-    /// Transactions that were executed successfully.
-    pub txs: u64,
-    /// Crashes of nodes, by loss of power or by a kill.
-    pub crashes: u64,
-    /// Power failures of all nodes at once.
-    pub cluster_crashes: u64,
-    /// Power failures right after a decision was announced.
-    pub after_commit: u64,
-    /// Heights that were decided again after a crash undid them.
-    pub redecided: u64,
-    /// Partitions of the network into groups.
-    pub partitions: u64,
-    /// Writes to disk that failed.
-    pub failed_writes: u64,
-    /// Messages that did not arrive.
-    pub lost: u64,
-    /// Pairs of contradicting votes of one validator that correct nodes detected.
-    pub equivocations: u64,
-    /// Pieces of evidence in decided blocks.
-    pub evidence: u64,
-    /// Penalties that nodes gave to peers.
-    pub penalties: u64,
-    /// Nodes that joined late.
-    pub late: u64,
-    /// Late nodes without stake that violate the protocol.
-    pub strangers: u64,
-    /// Namespaces that reverts took back.
-    pub reverts: u64,
-    /// Of these, those that returned to a height that an earlier revert had taken back.
-    pub undone: u64,
-    /// Reverts that were decided and could not be executed.
-    pub refused_reverts: u64,
-    /// Proposals that were closed because another revert was executed.
-    pub superseded: u64,
-    /// Proposals whose voting ended without a decision.
-    pub expired: u64,
-    /// Rewinds of a node's store.
-    pub rewinds: u64,
-    /// Losses of power during a rewind.
-    pub cut_rewinds: u64,
-    /// Blocks that rewinds executed again.
-    pub replayed: u64,
-    /// Heights that nodes deleted.
-    pub pruned: u64,
-    /// Events about stake of transactions.
-    pub stakings: u64,
-    /// Unbondings that were paid out.
-    pub unbonded: u64,
-    /// Changes of the validator set.
-    pub set_changes: u64,
-    /// Decisions that changed parameters.
-    pub params_changed: u64,
-    /// Consensus keys that were replaced.
-    pub rotations: u64,
-    /// Upgrades that were executed.
-    pub upgrades: u64,
-    /// Processes that stopped because of an upgrade: their program lacked it, or had it too early.
-    pub upgrade_stops: u64,
-    /// Validators that were jailed for downtime.
-    pub jailed: u64,
-    /// Slashes for double signs.
-    pub slashed: u64,
-    /// Of these, those for votes of a key that was replaced meanwhile.
-    pub slashed_by_old_keys: u64,
+/// Declares the counters, each with the way in which those of two worlds are joined.
+macro_rules! counts {
+    ($($(#[$doc:meta])+ $join:ident $name:ident,)+) => {
+        /// Counters of events, which show that the faults really occur.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counts {
+            $($(#[$doc])+ pub $name: u64,)+
+        }
+
+        impl Counts {
+            /// Returns each counter with its name.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+
+            /// Adds the counters of another world.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name = $join(self.$name, other.$name);)+
+            }
+        }
+    };
 }
 
-impl Counts {
-    const NAMES: [&'static str; 36] = [
-        "heights",
-        "decisions",
-        "synced",
-        "later_rounds",
-        "txs",
-        "crashes",
-        "cluster_crashes",
-        "after_commit",
-        "redecided",
-        "partitions",
-        "failed_writes",
-        "lost",
-        "equivocations",
-        "evidence",
-        "penalties",
-        "late",
-        "strangers",
-        "reverts",
-        "undone",
-        "refused_reverts",
-        "superseded",
-        "expired",
-        "rewinds",
-        "cut_rewinds",
-        "replayed",
-        "pruned",
-        "stakings",
-        "unbonded",
-        "set_changes",
-        "params_changed",
-        "rotations",
-        "upgrades",
-        "upgrade_stops",
-        "jailed",
-        "slashed",
-        "slashed_by_old_keys",
-    ];
+fn sum(a: u64, b: u64) -> u64 {
+    a + b
+}
 
-    fn values(&mut self) -> [&mut u64; 36] {
-        [
-            &mut self.heights,
-            &mut self.decisions,
-            &mut self.synced,
-            &mut self.later_rounds,
-            &mut self.txs,
-            &mut self.crashes,
-            &mut self.cluster_crashes,
-            &mut self.after_commit,
-            &mut self.redecided,
-            &mut self.partitions,
-            &mut self.failed_writes,
-            &mut self.lost,
-            &mut self.equivocations,
-            &mut self.evidence,
-            &mut self.penalties,
-            &mut self.late,
-            &mut self.strangers,
-            &mut self.reverts,
-            &mut self.undone,
-            &mut self.refused_reverts,
-            &mut self.superseded,
-            &mut self.expired,
-            &mut self.rewinds,
-            &mut self.cut_rewinds,
-            &mut self.replayed,
-            &mut self.pruned,
-            &mut self.stakings,
-            &mut self.unbonded,
-            &mut self.set_changes,
-            &mut self.params_changed,
-            &mut self.rotations,
-            &mut self.upgrades,
-            &mut self.upgrade_stops,
-            &mut self.jailed,
-            &mut self.slashed,
-            &mut self.slashed_by_old_keys,
-        ]
-    }
+fn max(a: u64, b: u64) -> u64 {
+    a.max(b)
+}
 
-    /// Returns each counter with its name.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let mut copy = *self;
-        let values = copy.values().map(|value| *value);
-        Self::NAMES.into_iter().zip(values)
-    }
-
-    /// Adds the counters of another world.
-    pub fn add(&mut self, other: &Self) {
-        let mut other = *other;
-        self.values().into_iter().zip(other.values()).for_each(|(sum, value)| *sum += *value);
-    }
+counts! {
+    /// Decided heights, each counted once per world.
+    sum heights,
+    /// Decisions of correct nodes.
+    sum decisions,
+    /// Decisions of correct nodes that came from block sync.
+    sum synced,
+    /// Decisions of correct nodes in a round above 0.
+    sum later_rounds,
+    /// Decided heights that were decided in a round above 1.
+    sum after_round_1,
+    /// Decided heights that were decided in a round above 3.
+    sum after_round_3,
+    /// Decided heights at which a correct validator proposed a block again with the round of its polka.
+    sum reproposed,
+    /// Decided heights whose block has more than one part.
+    sum multi_part,
+    /// The greatest round in which a height was decided.
+    max greatest_round,
+    /// The bytes of the largest decided block.
+    max largest_block,
+    /// Time from the end of all faults to the last height that must follow, in milliseconds.
+    sum healing_ms,
+    /// Maximum of that time by [`World::healing_bound`](crate::World::healing_bound), in milliseconds.
+    sum healing_max_ms,
+    /// The greatest share of its maximum that a world needed, in thousandths.
+    max healing_worst,
+    /// Transactions that were executed successfully.
+    sum txs,
+    /// Crashes of nodes, by loss of power or by a kill.
+    sum crashes,
+    /// Power failures of all nodes at once.
+    sum cluster_crashes,
+    /// Power failures right after a decision was announced.
+    sum after_commit,
+    /// Losses of power between two outputs of a step.
+    sum cut_outputs,
+    /// Losses of power between two writes of a step.
+    sum cut_steps,
+    /// Heights that were decided again after a crash undid them.
+    sum redecided,
+    /// Partitions of the network into groups.
+    sum partitions,
+    /// Times at which links in one direction were blocked.
+    sum one_way,
+    /// Storms of lost messages.
+    sum storms,
+    /// Writes to disk that failed.
+    sum failed_writes,
+    /// Disks that were full for some time.
+    sum full_disks,
+    /// Disks whose syncs took long for some time.
+    sum slow_disks,
+    /// Databases that were replaced by an older copy.
+    sum old_copies,
+    /// Databases that were deleted.
+    sum wipes,
+    /// Jumps of wall clocks.
+    sum jumps,
+    /// Heights whose first rounds the adversary made fail.
+    sum plans,
+    /// Messages that the adversary delayed.
+    sum delayed,
+    /// Messages that did not arrive.
+    sum lost,
+    /// Pairs of contradicting votes of one validator that correct nodes detected.
+    sum equivocations,
+    /// Pieces of evidence in decided blocks.
+    sum evidence,
+    /// Penalties that nodes gave to peers.
+    sum penalties,
+    /// Nodes that joined late.
+    sum late,
+    /// Late nodes without stake that violate the protocol.
+    sum strangers,
+    /// Namespaces that reverts took back.
+    sum reverts,
+    /// Of these, those that returned to a height that an earlier revert had taken back.
+    sum undone,
+    /// Reverts that were decided and could not be executed.
+    sum refused_reverts,
+    /// Proposals that were closed because another revert was executed.
+    sum superseded,
+    /// Proposals whose voting ended without a decision.
+    sum expired,
+    /// Rewinds of a node's store.
+    sum rewinds,
+    /// Losses of power during a rewind.
+    sum cut_rewinds,
+    /// Blocks that rewinds executed again.
+    sum replayed,
+    /// Heights that nodes deleted.
+    sum pruned,
+    /// Events about stake of transactions.
+    sum stakings,
+    /// Unbondings that were paid out.
+    sum unbonded,
+    /// Changes of the validator set.
+    sum set_changes,
+    /// Decisions that changed parameters.
+    sum params_changed,
+    /// Consensus keys that were replaced.
+    sum rotations,
+    /// Upgrades that were executed.
+    sum upgrades,
+    /// Processes that stopped because of an upgrade: their program lacked it, or had it too early.
+    sum upgrade_stops,
+    /// Validators that were jailed for downtime.
+    sum jailed,
+    /// Slashes for double signs.
+    sum slashed,
+    /// Of these, those for votes of a key that was replaced meanwhile.
+    sum slashed_by_old_keys,
 }
 
 impl fmt::Display for Counts {

@@ -18,18 +18,22 @@ use crate::{
     evidence::EvidenceRecord,
     faults::FaultEnd,
     ledger::Ledger,
+    machine::Machine,
     network::Network,
     node::{KEYS_MAX, Node, index_of, peer, validator_key},
     random::Random,
+    scheduler::Scheduler,
     setup::Setup,
     story::{Counts, Story},
 };
 
+mod healing;
 mod operators;
 mod scenario;
 mod stakes;
 mod traffic;
 
+pub use healing::HealingBound;
 pub use operators::{Cut, RewindRun};
 pub use scenario::{Backup, SigningState};
 
@@ -39,8 +43,9 @@ const STEP_TIME: Duration = Duration::from_micros(50);
 /// Interval between attempts to connect pairs that are not connected.
 const DIAL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Number of heights that all correct nodes must decide after the world has healed, and the time limit for it.
-const HEALED_HEIGHTS: u64 = 3;
+/// Number of heights that all correct nodes must decide after the world has healed, within [`World::healing_bound`].
+const HEALED_HEIGHTS: u64 = 2;
+/// Maximum time until the blocks have all evidence, and each member of the set signs.
 const HEALED_WITHIN: Duration = Duration::from_secs(180);
 /// Time without a new height after the end of faults, in timeouts of block sync, after which silent nodes are started again
 /// in worlds in which stake moves.
@@ -53,6 +58,7 @@ pub(crate) enum Event {
     Process { node: usize, life: u64 },
     Release { node: usize, life: u64, outputs: Vec<Output> },
     Deliver { connection: u64, parcel: Parcel },
+    Checked { life: u64, parcel: Parcel, received: Time },
     Txs { from: usize, to: usize, connection: u64, txs: Arc<Vec<Vec<u8>>> },
     Request { from: usize, to: usize, connection: u64, request: u64, blocks: BlockRequest },
     Input { node: usize, life: u64, input: Input },
@@ -105,6 +111,10 @@ pub struct World {
     pub story: Story,
     /// True while random faults occur.
     pub(crate) is_troubled: bool,
+    /// Adversary that delays messages while random faults occur.
+    scheduler: Scheduler,
+    /// Time at which the last message arrives of those that were sent so far.
+    last_arrival: Duration,
     /// Decides which messages are held back.
     rule: Option<Box<dyn Fn(&Parcel) -> bool>>,
     held: Vec<Parcel>,
@@ -159,6 +169,7 @@ impl World {
                     .with_mutation(setup.mutation);
                 // Offsets are distributed on both sides of zero, so that two clocks differ by at most `skew`.
                 node.skew = random.within(0, skew_max) as i64 - (skew_max / 2) as i64;
+                node.machine = Machine::random(&setup.machines, &mut random);
                 node.arrived = !setup.late.contains(&index);
                 node.is_forgiving = setup.is_forgiving;
                 let hidden = setup.behind.iter().filter(|(_, sentry)| **sentry == index);
@@ -201,6 +212,8 @@ impl World {
             counts: Counts::default(),
             story: Story::default(),
             is_troubled: false,
+            scheduler: Scheduler::default(),
+            last_arrival: Duration::ZERO,
             rule: None,
             held: Vec::new(),
             lie: None,
@@ -236,12 +249,13 @@ impl World {
         if self.setup.stakes {
             self.restart_silent()?;
         }
-        self.expect_progress(HEALED_HEIGHTS, HEALED_WITHIN)?;
+        self.expect_healing(HEALED_HEIGHTS)?;
         self.expect_evidence(HEALED_WITHIN)?;
         if self.setup.stakes {
             self.expect_justice()?;
         }
         self.counts.lost = self.network.lost;
+        self.counts.delayed = self.scheduler.delayed;
         self.checker.compare(&self.nodes)
     }
 
@@ -297,6 +311,10 @@ impl World {
             Event::Process { node, life } => return self.process(node, life),
             Event::Release { node, life, outputs } => return self.release(node, life, outputs),
             Event::Deliver { connection, parcel } => self.deliver(connection, &parcel),
+            Event::Checked { life, parcel, received } if self.nodes[parcel.to].life == life => {
+                self.hand_received(&parcel, received);
+            }
+            Event::Checked { .. } => {}
             Event::Txs { from, to, connection, txs } => self.deliver_txs(from, to, connection, &txs),
             Event::Request { from, to, connection, request, blocks } => {
                 self.serve(from, to, connection, request, blocks);
@@ -406,6 +424,10 @@ impl World {
         drop(broken);
         let took = if alive.syncs() > syncs { STEP_TIME + sync_time } else { STEP_TIME };
         alive.busy_until = self.now + took;
+        if self.nodes[node].dies_in_step && self.nodes[node].disk.has_failed() {
+            self.power_fails_in_step(node);
+            return Ok(());
+        }
         if self.nodes[node].is_correct() {
             let step = Step { node: &self.nodes[node], given: &given, outputs: &outputs };
             self.checker.on_step(&step, self.epoch.saturating_add(self.now), &mut self.counts)?;
@@ -436,14 +458,18 @@ impl World {
             return Ok(());
         }
         let mut said = Vec::new();
-        for output in outputs {
+        let cut = self.cut_of(node, outputs.len());
+        for output in outputs.into_iter().take(cut.unwrap_or(usize::MAX)) {
             match output {
                 Output::Send { to, message } => said.push(Said { to: vec![index_of(&to)], message }),
                 Output::Broadcast(message) => {
                     let to = (0..self.nodes.len()).filter(|to| self.believed[node][*to]).collect();
                     said.push(Said { to, message });
                 }
-                Output::StartTimer { timer, after } => self.at(after, Event::Timer { node, life, timer }),
+                Output::StartTimer { timer, after } => {
+                    let after = self.nodes[node].machine.timer(after);
+                    self.at(after, Event::Timer { node, life, timer });
+                }
                 Output::VerifyTxs { block_id, txs, precommits, evidence } => {
                     self.verify_block(node, life, block_id, (&txs, &precommits, &evidence));
                 }
@@ -462,7 +488,7 @@ impl World {
                 }
                 Output::Committed(committed) => {
                     self.announce(node, committed);
-                    if self.nodes[node].dies_after_commit {
+                    if self.nodes[node].dies_after_commit && self.is_mortal(node) {
                         self.power_fails_after_commit(node);
                         return Ok(());
                     }
@@ -477,6 +503,9 @@ impl World {
         }
         for said in said {
             self.say(node, &said);
+        }
+        if cut.is_some() {
+            self.power_fails(node);
         }
         Ok(())
     }
@@ -498,8 +527,11 @@ impl World {
         self.nodes[node].halted = Some(why.clone());
         self.checker.on_halt(&self.nodes[node], why)?;
         self.stop(node, None);
-        let after = self.random.duration(Duration::from_millis(1), self.setup.fault_max);
-        self.at(after, Event::Restart { node });
+        // With a full disk it would only stop again; it starts when there is space.
+        if !self.nodes[node].disk.is_full() {
+            let after = self.random.duration(Duration::from_millis(1), self.setup.fault_max);
+            self.at(after, Event::Restart { node });
+        }
         Ok(())
     }
 
@@ -513,7 +545,9 @@ impl World {
             let now = self.nodes[node].clock(self.epoch, self.now);
             let tip = self.nodes[node].tip();
             let reader = alive.store.reader().expect("a disk in memory answers");
-            let sent = if self.setup.reverts {
+            let sent = if self.random.chance(self.setup.large_txs) {
+                vec![self.clients.large(&mut self.random, now)]
+            } else if self.setup.reverts {
                 self.clients.petition(&mut self.random, now, tip, &reader)
             } else if self.setup.stakes && self.is_troubled {
                 drop(reader);

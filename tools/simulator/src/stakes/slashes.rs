@@ -82,7 +82,11 @@ impl SlashRecord {
         if let (Some(commit), Some(set)) = (&block.last_commit, sets.get(&last_height)) {
             self.enter(last_height, set);
             let accused: BTreeSet<Address> = self.operators(named.iter().map(|one| one.validator)).collect();
-            let absent: Vec<Address> = self.operators(commit.absent(set)).collect();
+            // A replaced key is forgotten after the unbonding time, which one slow height can outlast.
+            let mut now = View::of_state(decided.now);
+            let kept: Vec<Address> =
+                commit.absent(set).into_iter().filter(|key| now.key_owner(key).is_some()).collect();
+            let absent: Vec<Address> = self.operators(kept).collect();
             let due = self.due_for_downtime(decided, known, (sets, times), &absent, &accused);
             let is_downtime = |one: &&Slashed<'_>| attribute(one.event, "infraction") == "downtime";
             let got: Vec<(Address, u64)> =

@@ -56,6 +56,7 @@ impl World {
         }
         let disk = self.nodes[node].disk.clone();
         disk.fail_write(u64::MAX, Fault::Kept);
+        disk.set_full(false);
         let mut store = self.open_stopped(node)?;
         let signed = signed_in(&store)?;
         let mut whole = (store.tip(), dump(&disk));

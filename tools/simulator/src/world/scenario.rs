@@ -214,9 +214,12 @@ impl World {
         self.is_troubled = false;
         self.network.calm();
         for node in 0..self.nodes.len() {
-            self.nodes[node].dies_after_commit = false;
-            self.nodes[node].sync_time = Duration::from_micros(300);
-            self.nodes[node].disk.fail_write(u64::MAX, storage::Fault::Kept);
+            let of = &mut self.nodes[node];
+            (of.dies_after_commit, of.dies_between_outputs, of.dies_in_step) = (false, false, false);
+            of.sync_time = Duration::from_micros(300);
+            of.jump = 0;
+            of.disk.fail_write(u64::MAX, storage::Fault::Kept);
+            of.disk.set_full(false);
             self.restart(node);
         }
     }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use mempool::Source;
 use replica::{Checked, Input, UnverifiedEvidence};
 use types::{
-    BlockId, BlockRequest, BlockResponse, ConsensusSecretKey, Evidence, KeyType, PeerMessage, SignedVote, Transaction,
-    TxBatch, Wire, blake3,
+    Address, BlockId, BlockRequest, BlockResponse, ConsensusSecretKey, Evidence, KeyType, PeerMessage, Round,
+    SignedVote, Time, Transaction, TxBatch, Wire, blake3,
 };
 
 use super::{Event, Parcel, World, short};
@@ -15,6 +15,7 @@ use crate::{
     liar::{Behaviour, Liar},
     node::peer,
     random::Random,
+    scheduler::Field,
 };
 
 impl World {
@@ -81,6 +82,7 @@ impl World {
             // The receivers would only disconnect, which needs no simulation.
             return;
         }
+        self.plan(from, &said.message);
         for to in said.to.iter().copied() {
             let Some(connection) = self.connections[from][to] else { continue };
             let parcel = Parcel { from, to, message: Arc::clone(&said.message) };
@@ -89,8 +91,10 @@ impl World {
                 continue;
             }
             let is_part = matches!(*said.message, PeerMessage::Part { .. });
-            let more = if is_part { self.setup.parts_delay } else { Duration::ZERO };
+            let parts_delay = if is_part { self.setup.parts_delay } else { Duration::ZERO };
+            let more = parts_delay + self.lateness(&parcel);
             for at in self.network.arrivals(&mut self.random, self.now, from, to) {
+                self.last_arrival = self.last_arrival.max(at + more);
                 self.schedule(at + more, Event::Deliver { connection, parcel: parcel.clone() });
             }
         }
@@ -113,6 +117,58 @@ impl World {
         };
         let to = &said.to;
         self.tell(from, || format!("{line} to {to:?}"));
+    }
+
+    // ---- the adversary's delays ----------------------------------------------------------------------------------
+
+    /// Lets the adversary plan for the height of a message, if it has not and the height is that of its sender.
+    fn plan(&mut self, from: usize, message: &PeerMessage) {
+        let height = match message {
+            PeerMessage::Proposal(signed) => signed.proposal.height,
+            PeerMessage::Vote(signed) => signed.vote.height,
+            _ => return,
+        };
+        if !self.is_troubled || self.setup.plans == 0 || !self.scheduler.is_new(height) {
+            return;
+        }
+        let Some(alive) = &self.nodes[from].alive else { return };
+        let engine = alive.replica.engine();
+        if engine.height() != height {
+            return;
+        }
+        let set = engine.validators();
+        let is_planned = self.random.chance(self.setup.plans);
+        let rounds = if is_planned {
+            self.random.within(u64::from(self.setup.plan_rounds.min(3)), u64::from(self.setup.plan_rounds)) as u32
+        } else {
+            0
+        };
+        let addresses: Vec<Option<Address>> =
+            self.nodes.iter().map(|node| Some(node.key_in(set)?.public_key().address())).collect();
+        let power = |address: &Option<Address>| Some(set.by_address(address.as_ref()?)?.1.power.0);
+        let powers: Vec<u64> = addresses.iter().map(|address| power(address).unwrap_or(0)).collect();
+        let proposer = |round: u32| {
+            let address = set.proposer_of_round(Round(round)).address();
+            addresses.iter().position(|own| *own == Some(address)).unwrap_or(from)
+        };
+        let proposers: Vec<usize> = if is_planned { (0..=rounds).map(proposer).collect() } else { Vec::new() };
+        let field = Field {
+            powers: &powers,
+            proposers: &proposers,
+            timeouts: self.setup.params.timeouts,
+            delay: 2 * self.setup.links.delay_max,
+        };
+        self.counts.plans += u64::from(is_planned);
+        self.scheduler.plan(height, &field, &mut self.random);
+    }
+
+    /// Returns by how much the adversary makes a message late.
+    fn lateness(&mut self, parcel: &Parcel) -> Duration {
+        if !self.is_troubled || self.setup.plans == 0 {
+            return Duration::ZERO;
+        }
+        let nodes = &self.nodes;
+        self.scheduler.late(parcel.to, &parcel.message, |voter| nodes.iter().position(|node| node.is_own(voter)))
     }
 
     // ---- links ---------------------------------------------------------------------------------------------------
@@ -174,19 +230,30 @@ impl World {
 
     /// Delivers a message, if its connection is still open.
     pub(super) fn deliver(&mut self, connection: u64, parcel: &Parcel) {
-        if self.is_open(parcel.from, parcel.to, connection) {
-            self.hand(parcel);
+        if !self.is_open(parcel.from, parcel.to, connection) {
+            return;
         }
+        if self.nodes[parcel.to].machine.check_time == Duration::ZERO {
+            return self.hand(parcel);
+        }
+        let received = self.nodes[parcel.to].clock(self.epoch, self.now);
+        let (life, at) = (self.nodes[parcel.to].life, self.nodes[parcel.to].machine.check(self.now));
+        self.schedule(at, Event::Checked { life, parcel: parcel.clone(), received });
     }
 
     /// Delivers a message at once and over any link: one that was held back, or a forged one.
     pub fn hand(&mut self, parcel: &Parcel) {
+        let received = self.nodes[parcel.to].clock(self.epoch, self.now);
+        self.hand_received(parcel, received);
+    }
+
+    /// Puts a message that arrived when its receiver's clock showed `received`, and is checked now, into the inbox.
+    pub(super) fn hand_received(&mut self, parcel: &Parcel, received: Time) {
         let Parcel { from, to, ref message } = *parcel;
         self.nodes[to].twister.hear(from, message);
         if !self.nodes[to].can_hear(message) {
             return;
         }
-        let received = self.nodes[to].clock(self.epoch, self.now);
         let life = self.nodes[to].life;
         let Some(alive) = &self.nodes[to].alive else { return };
         let broken = self.nodes[to].broken_rules();
