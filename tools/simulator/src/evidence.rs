@@ -69,10 +69,10 @@ impl EvidenceRecord {
             let height = evidence.height();
             ensure!(height < block, "EV3: block {block} has evidence of height {height}");
             let time = self.times[&height];
-            ensure!(evidence.time() == time, "EV1: evidence in block {block} has time {}, not {time}", evidence.time());
             let (tip, now) = last.expect("the height of the evidence was decided");
             let is_expired = tip.0 - height.0 > self.params.age_heights_max && now.since(time) > self.params.age_max;
             ensure!(!is_expired, "EV3: evidence of height {height} in block {block} has expired");
+            ensure!(evidence.time() == time, "EV1: evidence in block {block} has time {}, not {time}", evidence.time());
             let set = &self.sets[&height];
             let verified = evidence.verify(&self.chain_id, set);
             ensure!(verified.is_ok(), "EV1: evidence in block {block}: {}", verified.unwrap_err());

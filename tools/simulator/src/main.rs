@@ -1,9 +1,10 @@
 //! `cairn-simulator --seeds 2000`: simulates whole clusters, each from one seed.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints")]
+#![allow(clippy::print_stderr, reason = "a program that prints")]
 
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -23,6 +24,18 @@ use simulator::{
     score::{BEGIN, END, Row, score, table, with_table},
     shrink,
 };
+
+/// Exit code of a program whose output nothing reads any more: that of a shell for the signal of a closed pipe.
+const CLOSED_PIPE: i32 = 141;
+
+/// Prints a line. It ends the program if its output is closed, as that of `cairn-simulator --seed 7 | head` is.
+macro_rules! say {
+    ($($line:tt)*) => {
+        if writeln!(std::io::stdout(), $($line)*).is_err() {
+            std::process::exit(CLOSED_PIPE);
+        }
+    };
+}
 
 /// Number of seeds of a run.
 const SEEDS: u64 = 200;
@@ -113,19 +126,19 @@ fn main() -> ExitCode {
 }
 
 fn tell(seed: u64, mutation: Option<Mutation>, less: &Less, args: &Args) -> ExitCode {
-    println!("seed {seed}");
+    say!("seed {seed}");
     let setup = world(seed, mutation, less);
-    println!("{setup:#?}");
-    println!("parts: {}", setup.parts().join(", "));
-    let life = live_in(setup, Story::told_to(|line| println!("{line}")));
-    println!("{}", life.counts);
+    say!("{setup:#?}");
+    say!("parts: {}", setup.parts().join(", "));
+    let life = live_in(setup, Story::told_to(|line| say!("{line}")));
+    say!("{}", life.counts);
     let failed = life.broken.is_some();
     if let Some(broken) = &life.broken {
-        println!("seed {seed} failed: {broken}");
-        println!("repeat with: {}", command(seed, less, args));
-        println!("make it smaller with: {} --shrink", command(seed, less, args));
+        say!("seed {seed} failed: {broken}");
+        say!("repeat with: {}", command(seed, less, args));
+        say!("make it smaller with: {} --shrink", command(seed, less, args));
     }
-    println!("{} seeds passed, {} failed", u64::from(!failed), u64::from(failed));
+    say!("{} seeds passed, {} failed", u64::from(!failed), u64::from(failed));
     ExitCode::from(u8::from(failed))
 }
 
@@ -136,10 +149,10 @@ fn tell_scenario(name: &str, mutation: Option<Mutation>) -> ExitCode {
         eprintln!("--scenario {name}: the scenarios are {}", known.join(", "));
         return ExitCode::from(2);
     };
-    let broken = ended(|| scenario.run(mutation, Story::told_to(|line| println!("{line}"))));
+    let broken = ended(|| scenario.run(mutation, Story::told_to(|line| say!("{line}"))));
     match &broken {
-        Some(broken) => println!("{name} failed: {broken}"),
-        None => println!("{name} passed"),
+        Some(broken) => say!("{name} failed: {broken}"),
+        None => say!("{name} passed"),
     }
     ExitCode::from(u8::from(broken.is_some()))
 }
@@ -168,7 +181,7 @@ fn print_score(args: &Args) -> ExitCode {
     let rows: Vec<Row> = rows.into_inner().expect("panics are caught").into_values().collect();
     let missed = rows.iter().filter(|row| row.checker.is_none()).count();
     match &args.page {
-        None => print!("{}", table(&rows)),
+        None => say!("{}", table(&rows).trim_end()),
         Some(path) => {
             if let Err(error) = write_page(path, &rows) {
                 eprintln!("--page {}: {error}", path.display());
@@ -191,13 +204,13 @@ fn write_page(path: &Path, rows: &[Row]) -> Result<(), String> {
 /// Leaves out as much as possible of the world of a failing seed. Each smaller world that fails is printed at once.
 fn shrink_seed(seed: u64, mutation: Option<Mutation>, less: &Less, args: &Args) -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
-    match shrink(seed, mutation, less, |smaller| println!("still fails: {}", command(seed, smaller, args))) {
+    match shrink(seed, mutation, less, |smaller| say!("still fails: {}", command(seed, smaller, args))) {
         None => {
-            println!("seed {seed} passes: there is nothing to shrink");
+            say!("seed {seed} passes: there is nothing to shrink");
             ExitCode::SUCCESS
         }
         Some(least) => {
-            println!("smallest: {}", command(seed, &least, args));
+            say!("smallest: {}", command(seed, &least, args));
             ExitCode::from(1)
         }
     }
@@ -221,7 +234,7 @@ fn run(mutation: Option<Mutation>, less: &Less, args: &Args) -> ExitCode {
     let Args { from, threads, twice, .. } = *args;
     let end = from.saturating_add(args.seeds.unwrap_or(SEEDS));
     if !args.json {
-        println!("seeds {from} to {}", end.saturating_sub(1));
+        say!("seeds {from} to {}", end.saturating_sub(1));
     }
     // A panic is reported with its seed only; a run of the seed alone shows its position.
     std::panic::set_hook(Box::new(|_| {}));
@@ -243,7 +256,7 @@ fn run(mutation: Option<Mutation>, less: &Less, args: &Args) -> ExitCode {
                         life.broken = Some("determinism: the same seed ran differently the second time".to_owned());
                     }
                     if let (Some(broken), false) = (&life.broken, args.json) {
-                        println!("seed {seed} failed: {broken}");
+                        say!("seed {seed} failed: {broken}");
                     }
                     lives.lock().expect("panics are caught").insert(seed, life);
                 }
@@ -258,14 +271,14 @@ fn run(mutation: Option<Mutation>, less: &Less, args: &Args) -> ExitCode {
     if args.json {
         print_json(&coverage, passed, &failed);
     } else {
-        println!("{}", coverage.counts());
-        println!("{coverage}");
-        println!("{:.1} s", started.elapsed().as_secs_f64());
+        say!("{}", coverage.counts());
+        say!("{coverage}");
+        say!("{:.1} s", started.elapsed().as_secs_f64());
         if let Some(first) = failed.first() {
-            println!("repeat with: {}", command(first.seed, less, args));
-            println!("make it smaller with: {} --shrink", command(first.seed, less, args));
+            say!("repeat with: {}", command(first.seed, less, args));
+            say!("make it smaller with: {} --shrink", command(first.seed, less, args));
         }
-        println!("{passed} seeds passed, {} failed", failed.len());
+        say!("{passed} seeds passed, {} failed", failed.len());
     }
     ExitCode::from(u8::from(!failed.is_empty()))
 }
@@ -275,7 +288,7 @@ fn print_json(coverage: &Coverage, passed: usize, failed: &[&Life]) {
     let failure =
         |life: &&Life| format!("{{\"seed\":{},\"broken\":{:?}}}", life.seed, life.broken.as_deref().unwrap_or(""));
     let failures: Vec<String> = failed.iter().map(failure).collect();
-    println!(
+    say!(
         "{{\"passed\":{passed},\"failed\":{},\"counts\":{{{}}},{},\"failures\":[{}]}}",
         failed.len(),
         counts.join(","),

@@ -74,6 +74,8 @@ pub struct Node {
     pub robbed_at: Option<Height>,
     /// True if rows of its store were overwritten: it may halt, and it may lack blocks that it claims to have.
     pub is_damaged: bool,
+    /// Number of penalties that correct nodes gave it.
+    pub penalties: u32,
     /// Decisions that it announced, in any process.
     pub committed: BTreeMap<Height, Arc<Committed>>,
     /// Reason why a process of it halted last.
@@ -183,6 +185,7 @@ impl Node {
             copy: None,
             robbed_at: None,
             is_damaged: false,
+            penalties: 0,
             committed: BTreeMap::new(),
             halted: None,
         }

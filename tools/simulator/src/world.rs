@@ -53,6 +53,9 @@ const CATCH_UP_TIMEOUTS: u32 = 6;
 /// Maximum number of times that silent nodes are started again.
 const SILENT_RESTARTS_MAX: u32 = 5;
 
+/// Number of penalties after which no node hears a liar any more.
+const PENALTIES_MAX: u32 = 1500;
+
 /// An event that is scheduled for a point in virtual time.
 pub(crate) enum Event {
     Process { node: usize, life: u64 },
@@ -483,6 +486,7 @@ impl World {
                 Output::Penalize { peer, offence } => {
                     self.counts.penalties += 1;
                     let who = index_of(&peer);
+                    self.nodes[who].penalties += 1;
                     self.tell(node, || format!("penalizes n{who}: {offence}"));
                     self.checker.on_penalty(&self.nodes[node], &self.nodes[who], &offence)?;
                 }
@@ -500,6 +504,10 @@ impl World {
         }
         if let Some(behaviour) = self.nodes[node].behaviour {
             said = self.twist(node, behaviour, said);
+            // A real node bans such a peer much earlier. This one is heard until there is nothing new in what it says.
+            if self.nodes[node].penalties > PENALTIES_MAX {
+                said.clear();
+            }
         }
         for said in said {
             self.say(node, &said);

@@ -111,6 +111,7 @@ fn rest_before(c: &mut World, is_wanted: impl Fn(usize) -> bool) -> Result<u64, 
         let tip = c.checker_height();
         tip >= 3
             && c.correct().all(|node| node.tip().0 == tip && c.height(node.index).0 == tip)
+            && c.correct().all(|node| c.committed(node.index, tip).is_some())
             && is_wanted(c.next_proposer(c.correct().next().expect("a node").index, Round(0)))
     })?;
     Ok(c.checker_height() + 1)

@@ -21,10 +21,16 @@ const STAKES_EVERY: u64 = 8;
 const LARGE_EVERY: u64 = 400;
 const LARGEST_EVERY: u64 = 4;
 
-/// Maximum number of validators in a world with many heights.
-const BUSY_VALIDATORS_MAX: usize = 7;
+/// Maximum number of validators in a world with reverts, which has many heights.
+const BUSY_VALIDATORS_MAX: usize = 5;
 
-/// Maximum number of validators that violate the protocol in such a world.
+/// Maximum number of validators in most worlds.
+const FEW_VALIDATORS_MAX: usize = 7;
+
+/// Maximum number of its heights per thousand whose first rounds the scheduler makes fail.
+const BUSY_PLANS_MAX: u32 = 600;
+
+/// Maximum number of validators that violate the protocol in a large world.
 const LARGE_LIARS_MAX: usize = 2;
 
 /// Maximum duration of a check of signatures. Liars send many messages, and here the limits for a peer do not protect a node.
@@ -179,8 +185,8 @@ impl Setup {
 
     /// Draws how often the scheduler makes the rounds of a height fail.
     fn draw_plans(&mut self, random: &mut Random) {
-        self.plans = if random.chance(250) { 0 } else { random.pick(&[300, 900, 950]) };
-        self.plan_rounds = random.pick(&[3, 4, 6]);
+        self.plans = if random.chance(200) { 0 } else { random.pick(&[500, 900, 950]) };
+        self.plan_rounds = random.pick(&[2, 4, 6]);
     }
 
     fn draw_clients(&mut self, random: &mut Random) {
@@ -221,8 +227,10 @@ impl Setup {
     /// Draws the parameters of stake.
     fn draw_staking(&mut self, random: &mut Random) {
         let (ms, validators) = (Duration::from_millis, self.powers.len() as u64);
-        if validators > 1 && random.chance(400) {
+        if validators > 1 && random.chance(500) {
             self.byzantine.insert(random.index(self.powers.len()), Behaviour::Traitor);
+            // It also signs with keys that were replaced.
+            self.stake_events.rotations |= random.chance(800);
         }
         let staking = &mut self.params.staking;
         staking.validators_max = random.within(validators, validators + 1);
@@ -241,7 +249,7 @@ impl Setup {
     fn draw_reverts(self, random: &mut Random) -> Self {
         let mut setup = self.with_reverts();
         setup.faults.rewinds = if random.chance(700) { random.within(1, 4) as u32 } else { 0 };
-        setup.faults.prunes = if random.chance(500) { random.within(1, 4) as u32 } else { 0 };
+        setup.faults.prunes = if random.chance(500) { random.within(2, 8) as u32 } else { 0 };
         (setup.faults.old_copies, setup.faults.wipes) = (0, 0);
         setup.draw_busy_heights(random);
         setup
@@ -253,6 +261,7 @@ impl Setup {
         self.tx_interval = Some(ms(random.within(20, 60)));
         self.large_txs = random.pick(&[0, 10, 30]);
         self.heights = random.within(20, 40);
+        self.plans = self.plans.min(BUSY_PLANS_MAX);
         self.config.empty_block_interval = Some(random.pick(&[ms(50), ms(100), ms(200)]));
         self.config.block_interval_min = random.pick(&[ms(20), ms(50)]);
         self.fault_interval = self.fault_interval.max(ms(200));
@@ -300,6 +309,11 @@ impl Setup {
         };
         self.config.empty_block_interval = Some(random.pick(&[ms(0), ms(50), ms(50 * scale), ms(1000)]));
         self.config.block_interval_min = random.pick(&[ms(0), ms(0), ms(20 * scale)]);
+        if self.powers.len() > FEW_VALIDATORS_MAX {
+            // Their messages are many. Without a pause, a node that returns would see hundreds of heights.
+            self.config.empty_block_interval = Some(random.pick(&[ms(200), ms(1000)]));
+            self.config.block_interval_min = ms(20);
+        }
         self.config.gossip_interval = ms(random.within(50, 300) * scale);
         self.config.sync_timeout = ms(random.within(100, 500) * scale);
         self.links = LinkSetup::random(random, ms(20 * scale));

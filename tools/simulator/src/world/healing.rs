@@ -19,7 +19,7 @@ use std::time::Duration;
 use types::{Height, Round, ValidatorSet};
 
 use super::{DIAL_INTERVAL, World};
-use crate::{broken::Broken, node::Node};
+use crate::{broken::Broken, liar::Behaviour, node::Node};
 
 /// Maximum time until a node notices that a connection is gone.
 const NOTICE: Duration = Duration::from_millis(400);
@@ -147,11 +147,13 @@ impl World {
         self.late_timer(timeouts + deltas * round) + DELAYS_PER_ROUND * self.delay() + CHECK
     }
 
-    /// Returns the round with the `nth` correct proposer from a round on.
+    /// Returns the round with the `nth` proposer from a round on that proposes as the protocol says. A traitor does so too: it only
+    /// signs more than it should, and the set of a world in which stake moves may consist of it alone.
     fn good_round(&self, set: &ValidatorSet, from: u32, nth: u32) -> u32 {
+        let proposes = |node: &&Node| node.is_correct() || node.behaviour == Some(Behaviour::Traitor);
         let is_correct = |round: u32| {
             let proposer = set.proposer_of_round(Round(round)).address();
-            self.correct().any(|node| node.is_own(&proposer))
+            self.nodes.iter().filter(proposes).any(|node| node.is_own(&proposer))
         };
         (from..from + ROUNDS_MAX).filter(|round| is_correct(*round)).nth(nth as usize).unwrap_or(from + ROUNDS_MAX)
     }

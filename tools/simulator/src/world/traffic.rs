@@ -18,6 +18,9 @@ use crate::{
     scheduler::Field,
 };
 
+/// Minimum number of rounds that fail at a height with a plan.
+const PLAN_ROUNDS_MIN: u32 = 2;
+
 impl World {
     /// Returns what a node with this behaviour sends instead of what it should send.
     pub(super) fn twist(&mut self, node: usize, behaviour: Behaviour, said: Vec<Said>) -> Vec<Said> {
@@ -139,7 +142,8 @@ impl World {
         let set = engine.validators();
         let is_planned = self.random.chance(self.setup.plans);
         let rounds = if is_planned {
-            self.random.within(u64::from(self.setup.plan_rounds.min(3)), u64::from(self.setup.plan_rounds)) as u32
+            self.random.within(u64::from(PLAN_ROUNDS_MIN), u64::from(self.setup.plan_rounds.max(PLAN_ROUNDS_MIN)))
+                as u32
         } else {
             0
         };
