@@ -63,7 +63,9 @@ pub fn score(named: &Named, worlds_max: usize) -> Row {
     let tried = (0..SEEDS_MAX).filter(|seed| matters_in(named, &Setup::of_seed(*seed)));
     for seed in tried.take(worlds_max) {
         worlds += 1;
-        if let Some(broken) = broken_in(&Place::Seed(seed), named.mutation) {
+        if let Some(broken) = broken_in(&Place::Seed(seed), named.mutation)
+            && live(seed, None, Story::default()).broken.is_none()
+        {
             return row(Some((broken, Place::Seed(seed))), worlds);
         }
     }

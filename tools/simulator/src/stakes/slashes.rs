@@ -81,12 +81,10 @@ impl SlashRecord {
         let last_height = height.prev().unwrap_or_default();
         if let (Some(commit), Some(set)) = (&block.last_commit, sets.get(&last_height)) {
             self.enter(last_height, set);
-            let accused: BTreeSet<Address> = self.operators(named.iter().map(|one| one.validator)).collect();
-            // A replaced key is forgotten after the unbonding time, which one slow height can outlast.
-            let mut now = View::of_state(decided.now);
-            let kept: Vec<Address> =
-                commit.absent(set).into_iter().filter(|key| now.key_owner(key).is_some()).collect();
-            let absent: Vec<Address> = self.operators(kept).collect();
+            let is_kept = |key: &Address| self.is_kept(key, known, decided);
+            let accused: BTreeSet<Address> =
+                self.operators(named.iter().map(|one| one.validator).filter(is_kept)).collect();
+            let absent: Vec<Address> = self.operators(commit.absent(set).into_iter().filter(is_kept)).collect();
             let due = self.due_for_downtime(decided, known, (sets, times), &absent, &accused);
             let is_downtime = |one: &&Slashed<'_>| attribute(one.event, "infraction") == "downtime";
             let got: Vec<(Address, u64)> =
@@ -99,6 +97,14 @@ impl SlashRecord {
 
     fn operators(&self, keys: impl IntoIterator<Item = Address>) -> impl Iterator<Item = Address> {
         keys.into_iter().filter_map(|key| self.owners.get(&key).copied())
+    }
+
+    /// Returns true if the chain knows a key when a block judges who signed. It forgets a replaced key after the unbonding time, which
+    /// one slow height can outlast, and before it judges; a key in use only afterwards, when its validator ends.
+    fn is_kept(&self, key: &Address, known: &Validators, decided: &Decided<'_>) -> bool {
+        let owner = self.owners.get(key).and_then(|operator| known.get(operator));
+        owner.is_some_and(|owner| owner.public_key.address() == *key)
+            || View::of_state(decided.now).key_owner(key).is_some()
     }
 
     /// Follows the membership of validators.
@@ -142,9 +148,7 @@ impl SlashRecord {
         }
         for proof in named.iter().filter(|_| !self.is_forgiving) {
             let Some(operator) = self.owners.get(&proof.validator) else { continue };
-            // Evidence of slow heights can come after the unbonding time: then a replaced key is forgotten, and a validator
-            // that has ended has no stake.
-            if View::of_state(decided.now).key_owner(&proof.validator).is_none() {
+            if !self.is_kept(&proof.validator, known, decided) {
                 continue;
             }
             let Some(validator) = known.get(operator).filter(|validator| !validator.is_tombstoned) else { continue };
@@ -153,7 +157,7 @@ impl SlashRecord {
             ensure!(is_punished, "ST5: height {block} names {}, which is not slashed", proof.validator);
             let now = View::of_state(decided.now).validator(operator);
             let is_kept = |now: &StakedValidator| now.kept.is_some_and(|kept| kept.until.is_none());
-            let is_out = now.is_some_and(|now| now.is_tombstoned && (now.power == Power::ZERO || is_kept(&now)));
+            let is_out = now.is_none_or(|now| now.is_tombstoned && (now.power == Power::ZERO || is_kept(&now)));
             ensure!(is_out, "ST5: height {block} leaves {operator} where it is, with {}", validator.power.0);
         }
         Ok(())
