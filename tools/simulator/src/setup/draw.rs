@@ -248,6 +248,7 @@ impl Setup {
     /// lack what all others deleted: there is none.
     fn draw_reverts(self, random: &mut Random) -> Self {
         let mut setup = self.with_reverts();
+        setup.params.retain_blocks = random.pick(&[10, 20]);
         setup.faults.rewinds = if random.chance(700) { random.within(1, 4) as u32 } else { 0 };
         setup.faults.prunes = if random.chance(500) { random.within(2, 8) as u32 } else { 0 };
         (setup.faults.old_copies, setup.faults.wipes) = (0, 0);
