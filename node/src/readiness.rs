@@ -247,32 +247,9 @@ mod tests {
     fn status(powers: &[u64]) -> Status {
         let key = |i: usize| SecretKey::from_bytes(&[i as u8 + 1; 32]).unwrap().public_key();
         let validators = powers.iter().enumerate().map(|(i, power)| (key(i), Power(*power))).collect();
-        Status {
-            height: Height(8),
-            round: Round(0),
-            step: Step::Propose,
-            height_started: Time::UNIX_EPOCH,
-            round_started: Time::UNIX_EPOCH,
-            validators: Arc::new(ValidatorSet::new(validators).unwrap()),
-            own: Some(key(0).into()),
-            proposal: None,
-            locked: None,
-            valid: None,
-            votes: Arc::default(),
-            waits_until: None,
-            silence: None,
-            catching_up: false,
-            not_kept: None,
-            proven_height: Height(7),
-            peer_heights: Arc::default(),
-            tip: Height(7),
-            app_hash: Hash([0; 32]),
-            hard_state_height: Height(7),
-            syncs: 0,
-            evidence_waiting: 0,
-            duplicate_votes: 0,
-            duplicate_parts: 0,
-        }
+        let validators = Arc::new(ValidatorSet::new(validators).unwrap());
+        let at_rest = Status::at_rest(Height(7), Hash([0; 32]), Time::UNIX_EPOCH, validators);
+        Status { own: Some(key(0).into()), hard_state_height: Height(7), ..at_rest }
     }
 
     fn rules() -> Rules {

@@ -507,6 +507,39 @@ pub struct Status {
     pub duplicate_parts: u64,
 }
 
+impl Status {
+    /// Returns the status of a full node without peers between two heights: it has committed the `tip` at `since`, and `validators`
+    /// decide the next height. Tests of what reads a status begin with it, and change what they are about.
+    pub fn at_rest(tip: Height, app_hash: Hash, since: Time, validators: Arc<ValidatorSet>) -> Self {
+        Self {
+            height: tip.next(),
+            round: Round::ZERO,
+            step: Step::Propose,
+            height_started: since,
+            round_started: since,
+            validators,
+            own: None,
+            proposal: None,
+            locked: None,
+            valid: None,
+            votes: Arc::default(),
+            waits_until: None,
+            silence: None,
+            catching_up: false,
+            not_kept: None,
+            proven_height: tip,
+            peer_heights: Arc::default(),
+            tip,
+            app_hash,
+            hard_state_height: Height::GENESIS,
+            syncs: 0,
+            evidence_waiting: 0,
+            duplicate_votes: 0,
+            duplicate_parts: 0,
+        }
+    }
+}
+
 /// Memory of one part of a replica that peers can fill, and its maximum, in bytes (I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {

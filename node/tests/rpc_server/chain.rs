@@ -21,8 +21,8 @@ use rpc::{
 use storage::{GenesisBatch, RocksKv, Store};
 use tokio::{net::TcpListener, sync::broadcast};
 use types::{
-    Address, ChainId, ConsensusSecretKey, Evidence, Height, KeyType, Msg, Params, Power, Round, SecretKey, Step, Time,
-    TxBody, TxId, TxOrder, VerifiedTx, Wire, results_hash,
+    Address, ChainId, ConsensusSecretKey, Evidence, Height, KeyType, Msg, Params, Power, SecretKey, Time, TxBody, TxId,
+    TxOrder, VerifiedTx, Wire, results_hash,
 };
 
 use crate::blocks::Blocks;
@@ -207,30 +207,10 @@ impl Chain {
     fn status(&self) -> Status {
         let (tip, blocks) = (self.store.tip().unwrap(), lock(&self.blocks));
         Status {
-            height: tip.height.next(),
-            round: Round(0),
-            step: Step::Propose,
-            height_started: tip.time,
-            round_started: tip.time,
-            validators: Arc::new(blocks.validators.clone()),
             own: Some(validator_key(self.key_type, 1).public_key()),
-            proposal: None,
-            locked: None,
-            valid: None,
-            votes: Arc::default(),
-            waits_until: None,
-            silence: None,
             catching_up: *lock(&self.catching_up),
-            not_kept: None,
-            proven_height: Height(0),
-            peer_heights: Arc::default(),
-            tip: tip.height,
-            app_hash: tip.app_hash,
             hard_state_height: tip.height.next(),
-            syncs: 0,
-            evidence_waiting: 0,
-            duplicate_votes: 0,
-            duplicate_parts: 0,
+            ..Status::at_rest(tip.height, tip.app_hash, tip.time, Arc::new(blocks.validators.clone()))
         }
     }
 

@@ -18,7 +18,7 @@ use rpc::{
 use serde_json::Value;
 use storage::{RocksKv, Store};
 use tokio::{runtime::Runtime, sync::broadcast};
-use types::{Address, Height, Round, Step, TxId, VerifiedTx};
+use types::{Address, TxId, VerifiedTx};
 
 use crate::{chain::Chain, samples, store};
 
@@ -71,32 +71,8 @@ fn served() -> &'static Served {
 
 fn context(store: Store<RocksKv>, chain: Chain) -> Context {
     let tip = store.tip().expect("the store has a chain");
-    let status = Arc::new(Status {
-        height: tip.height.next(),
-        round: Round(0),
-        step: Step::Propose,
-        height_started: tip.time,
-        round_started: tip.time,
-        validators: Arc::new(samples::validators()),
-        own: None,
-        proposal: None,
-        locked: None,
-        valid: None,
-        votes: Arc::default(),
-        waits_until: None,
-        silence: None,
-        catching_up: false,
-        not_kept: None,
-        proven_height: Height(0),
-        peer_heights: Arc::default(),
-        tip: tip.height,
-        app_hash: tip.app_hash,
-        hard_state_height: tip.height.next(),
-        syncs: 0,
-        evidence_waiting: 0,
-        duplicate_votes: 0,
-        duplicate_parts: 0,
-    });
+    let validators = Arc::new(samples::validators());
+    let status = Arc::new(Status::at_rest(tip.height, tip.app_hash, tip.time, validators));
     let (committed, happened) = (broadcast::Sender::new(1), broadcast::Sender::new(1));
     let genesis =
         String::from_utf8(crate::documents::genesis_document_seeds().swap_remove(0)).expect("a document is text");
