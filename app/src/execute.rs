@@ -204,7 +204,13 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
                     result.events.extend(events);
                     self.count(body);
                 }
-                Err((index, refusal)) => fail(&mut result, &refusal, format!("message {index}: {refusal}")),
+                Err((index, refusal)) => {
+                    #[cfg(feature = "mutations")]
+                    if mutated(Mutation::RefundFailed) {
+                        self.refund(body);
+                    }
+                    fail(&mut result, &refusal, format!("message {index}: {refusal}"));
+                }
             }
             return result;
         };
@@ -247,6 +253,15 @@ impl<'a, R: History + ?Sized> Execution<'a, R> {
             self.unordered += 1;
         }
         Ok(())
+    }
+
+    /// Gives the fee and the nonce of a transaction back, as no correct node does.
+    #[cfg(feature = "mutations")]
+    fn refund(&mut self, body: &TxBody) {
+        let (sender, is_ordered) = (body.signer.address(), matches!(body.order, TxOrder::Nonce(_)));
+        let Account { balance, nonce } = self.view.account(&sender);
+        self.view.set_account(&sender, Account { balance: balance + body.fee, nonce: nonce - u64::from(is_ordered) });
+        self.fees -= body.fee;
     }
 
     /// Executes all messages, or none if one fails.

@@ -71,6 +71,8 @@ types::mutations! {
     AnyOldBytes,
     /// Keeps what a failed transaction wrote.
     KeepFailed: both,
+    /// Gives the fee and the nonce of a transaction back when it fails.
+    RefundFailed: simulated,
 
     // The log of roots.
     /// Logs the root that a namespace had before the block (I-KV1).

@@ -5,7 +5,7 @@
 //! | agreement | all correct nodes decide the same block at a height, with the same results | arXiv:1807.04938, Agreement; Lemma 4 | `agreement` |
 //! | app hash | they have the same state after it | Tendermint, `AppHash` | `agreement` |
 //! | validity | a decided block follows its predecessor, is valid, and more than 2/3 of the power signed it and the one before it | arXiv:1807.04938, Validity; L49 | `blocks` |
-//! | once | no signed body is executed twice | `app` | `blocks` |
+//! | once | no signed body is executed twice, or fails and pays twice | `app` | `blocks` |
 //! | index | a node finds each executed transaction at its place | `Store::tx` | `blocks` |
 //! | pool | a correct proposer takes only transactions that are executed, or fail and pay | `mempool` | `pool` |
 //! | time | no decided block is from the future, or as early as the one before | proposer-based timestamps; D5 of `consensus` | `blocks` |
@@ -32,6 +32,7 @@
 //! | EV6 | a node that receives two votes of one validator that contradict each other reports them | Tendermint, evidence | `equivocators` |
 //! | EV7 | what a running node reported is in a block in the end, unless it has expired | Tendermint, evidence | `equivocators`, `World::expect_evidence` |
 //! | ST, params, upgrade, rotation | stake, rewards, slashes, the set, parameters, upgrades and keys | `docs/staking.md` | [`stakes`](crate::stakes) |
+//! | effects | a failed transaction leaves its fee and its nonce, and nothing else | `app` | [`effects`](crate::effects) |
 //! | I-KV, I-RV, fence | namespaces, reverts and kept heights | `docs/reverts.md` | [`ledger`](crate::ledger) |
 //! | rewind | a rewind gives the rows of its height, also when it is interrupted, and forgets no signature | `docs/decisions/035-rewind-in-one-batch.md` | `World::rewind` |
 //! | liveness | after faults have ended, all correct nodes decide within a bounded time | arXiv:1807.04938, Termination | `World::healing_bound` |

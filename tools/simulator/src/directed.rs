@@ -69,6 +69,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "behind_a_sentry", breaks: &["no_relay"], run: gossip::behind_a_sentry },
     Scenario { name: "one_holder", breaks: &["no_repair"], run: gossip::one_holder },
     Scenario { name: "sent_again", breaks: &["keep_nonce", "any_digest"], run: transactions::sent_again },
+    Scenario { name: "failures", breaks: &["keep_failed", "refund_failed"], run: transactions::failures },
     Scenario { name: "many_wait", breaks: &["forget_waiting", "keep_committed"], run: transactions::many_wait },
     Scenario { name: "one_nonce_twice", breaks: &["skip_recheck"], run: transactions::one_nonce_twice },
     Scenario {

@@ -13,6 +13,7 @@
 //! | lists | the lists of names and keys are those of the namespaces |
 //! | ST5 | no validator that follows the protocol is slashed for a double sign |
 //! | fence | no write succeeds with another epoch, in a frozen namespace, or in the block that reverts its namespace |
+//! | effects | a failed transaction leaves its fee and its nonce, and nothing else ([`effects`]) |
 //!
 //! Votes, freezes and contents are followed here from transactions and rows; of the events, the ledger takes the numbers of proposals
 //! and the claims that it checks.
@@ -39,13 +40,12 @@ use types::{
 
 use crate::{
     broken::{Broken, ensure},
+    effects::{self, Content},
     node::Node,
     rows::{Rows, attribute, number, of_kind},
     stakes::StakeRecord,
     story::Counts,
 };
-
-type Content = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// First bytes of the raw keys about stake.
 const STAKE_KINDS: &[u8] = b"BDIKMNPQSVWt";
@@ -213,8 +213,9 @@ impl Ledger {
         self.check_slashes(height, now)?;
         self.check_rest(height, now, &executed, &changed)?;
         self.check_records(height, now)?;
-        if block.txs.is_empty() {
-            self.check_quiet(height, now, &changed, results)?;
+        self.check_effects(block, results, now, &executed)?;
+        if results.txs.iter().all(|result| result.code != 0) {
+            self.check_quiet(block, now, &changed, results)?;
         }
         now.check_namespaces(height)?;
         let rows = (&self.states[&height.prev().unwrap_or_default()].rows, &now.rows);
@@ -440,14 +441,35 @@ impl Ledger {
         Ok(())
     }
 
-    /// Checks what a block without transactions changed in N: what decisions and the ends of proposals may change.
+    /// Checks that a block changed accounts and namespaces as its transactions say.
+    fn check_effects(
+        &self,
+        block: &Block,
+        results: &BlockResults,
+        now: &State,
+        executed: &[(String, Height, Height)],
+    ) -> Result<(), Broken> {
+        let (before, nothing) = (self.before(block.header.height), Content::new());
+        effects::check_accounts(block, results, (&before.rows, &now.rows))?;
+        for (ns, known) in now.namespaces.iter().filter(|(ns, _)| executed.iter().all(|(reverted, ..)| reverted != *ns))
+        {
+            let old = before.namespaces.get(ns).map_or(&nothing, |known| &known.content);
+            effects::check_content(ns, block, results, (old, &known.content))?;
+        }
+        Ok(())
+    }
+
+    /// Checks what a block in which no transaction succeeds changed in N: what decisions and the ends of proposals may change,
+    /// and what is taken of a transaction that fails.
     fn check_quiet(
         &self,
-        height: Height,
+        block: &Block,
         now: &State,
         changed: &BTreeSet<String>,
         results: &BlockResults,
     ) -> Result<(), Broken> {
+        let (height, has_txs) = (block.header.height, !block.txs.is_empty());
+        let rule = if has_txs { "effects" } else { "I-RV2" };
         let before = &self.before(height).rows;
         let (has_slashes, issues) =
             (now.has_slashes(), View::of_state(before).params().staking.issuance_bps_per_year > 0);
@@ -459,6 +481,8 @@ impl Ledger {
             }
             let (key, value) = split_row(value).expect("rows of trees were split before");
             let is_allowed = match key[0] {
+                // `effects` checks accounts. Of unordered transactions the digests are kept.
+                b'a' | b'd' | b'm' if has_txs => true,
                 // A deposit comes back.
                 b'a' => {
                     let account = |value: &[u8]| Account::from_value(value).unwrap_or_default();
@@ -490,7 +514,7 @@ impl Ledger {
             };
             ensure!(
                 is_allowed,
-                "I-RV2: height {height} has no transactions, reverts {changed:?}, and changes the row {}",
+                "{rule}: at height {height} no transaction succeeds, it reverts {changed:?}, and it changes the row {}",
                 String::from_utf8_lossy(key).escape_debug()
             );
         }
@@ -503,7 +527,7 @@ impl Ledger {
                 || (raw[0] == b'i' && keeps_votes(before, &now.rows, raw));
             ensure!(
                 is_allowed,
-                "I-RV2: a row is gone at height {height}: {}",
+                "{rule}: a row is gone at height {height}: {}",
                 String::from_utf8_lossy(raw).escape_debug()
             );
         }

@@ -51,6 +51,7 @@ pub mod clients;
 pub mod coverage;
 pub mod directed;
 pub mod disk;
+pub mod effects;
 pub mod evidence;
 pub mod kinds;
 pub mod liar;

@@ -11,6 +11,7 @@ use types::{BlockId, Commit, Hash, Height, Round, Time, Transaction, ValidatorSe
 use crate::{
     broken::{Broken, ensure},
     checker::{agreement::Decided, rotation::Rotation, words::Words},
+    effects::is_taken,
     node::Node,
     setup::SKEW_MAX,
     story::Counts,
@@ -19,7 +20,7 @@ use crate::{
 /// What the decided blocks of a world must not repeat.
 pub struct Blocks {
     precision: Duration,
-    /// Signed bodies that were executed successfully.
+    /// Signed bodies that were executed, whether they succeeded or failed and paid.
     executed: BTreeSet<Hash>,
     /// The set of each decided height, in the order of its commit.
     sets: BTreeMap<Height, ValidatorSet>,
@@ -93,8 +94,8 @@ impl Blocks {
             let tx = tx.expect("just checked");
             let digest = tx.digest();
             ensure!(tx.verify().is_ok(), "validity: block {height} has a badly signed transaction");
-            if result.code == 0 {
-                counts.txs += 1;
+            counts.txs += u64::from(result.code == 0);
+            if is_taken(result) {
                 ensure!(self.executed.insert(digest), "once: block {height} executes {digest} again");
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::stage::{MINUTE, SOON, Stage, account, idle, ms, tx};
 use crate::{broken::Broken, world::World};
-use types::{Deadline, Msg, Time, TxOrder};
+use types::{Deadline, KvOp, Msg, NsOwner, Time, TxOrder};
 
 fn transfer(to: u8, amount: u64) -> Vec<Msg> {
     vec![Msg::Transfer { to: account(to), amount }]
@@ -60,4 +60,30 @@ pub(super) fn one_nonce_twice(stage: &Stage) -> Result<(), Broken> {
     c.heal();
     c.run_until("one is executed", MINUTE, |c| c.counts.txs == 1)?;
     c.expect_progress(6, SOON)
+}
+
+/// Transactions pay, write, and then fail: each leaves its fee and its nonce, and is executed no more.
+pub(super) fn failures(stage: &Stage) -> Result<(), Broken> {
+    let mut c = stage.world(idle(4));
+    c.run_until_height(3, SOON)?;
+    let owner = NsOwner::Shared;
+    let create = Msg::NsCreate { owner, ns: "shared".to_owned(), quota_keys: 6, quota_bytes: 200 };
+    let write = |data_epoch| {
+        let ops = vec![KvOp { key: b"k".to_vec(), value: Some(b"v".to_vec()), if_height: None }];
+        Msg::KvWrite { ns: "shared".to_owned(), data_epoch, ops }
+    };
+    let sent = [
+        tx(TxOrder::Nonce(0), vec![create]),
+        // Epoch 9 is not that of the namespace.
+        tx(TxOrder::Nonce(1), [transfer(1, 5), vec![write(1), write(9)]].concat()),
+        tx(TxOrder::Nonce(2), transfer(2, 7)),
+    ];
+    sent.iter().for_each(|bytes| assert!(c.submit(0, bytes)));
+    c.run_until("what cannot fail is executed", SOON, |c| c.counts.txs == 2)?;
+    c.expect_progress(2, SOON)?;
+    c.crash_all();
+    c.restart_all();
+    c.run_for(ms(500))?;
+    sent.iter().for_each(|bytes| drop(c.submit(1, bytes)));
+    c.expect_progress(5, SOON)
 }
