@@ -522,10 +522,35 @@ impl Engine {
             return;
         }
         let copy = (*vote).clone();
-        if let Added::Conflicting { first, report: true } = last.votes.add(vote, false) {
+        if let Added::Conflicting { first, report: true } = last.votes.add(vote, false)
+            && !mutated(Mutation::IgnoreLateConflicts)
+        {
             let evidence = report(&mut last.reports, *first, copy, &last.validators, self.wall);
             self.outputs.extend(evidence.map(Output::Evidence));
         }
+    }
+
+    /// Compares the precommits of a commit, whose signatures hold, with the votes that are held of its height, this one or the one
+    /// before, and returns evidence of what they contradict and was not reported before. The precommits count for nothing.
+    ///
+    /// Our own key is left out: what another process signs with it reaches this node as a vote, or as the evidence of a peer, and
+    /// the replica judges it there. Cost: O(n log n) if votes of the round are held, none otherwise.
+    pub fn contradictions(&mut self, commit: &Commit) -> Vec<Evidence> {
+        let is_own = |address| self.signer.as_ref().is_some_and(|signer| signer.addresses().any(|own| own == address));
+        let (votes, validators, reports) = match &mut self.last {
+            _ if commit.height == self.height => (&self.votes, &self.validators, &mut self.reports),
+            Some(last) if commit.height.next() == self.height => (&last.votes, &last.validators, &mut last.reports),
+            _ => return Vec::new(),
+        };
+        let Some(held) = votes.round(commit.round) else { return Vec::new() };
+        let precommits = (0..commit.signatures.len()).filter_map(|index| commit.vote(index));
+        let mut found = Vec::new();
+        for second in precommits.filter(|signed| !is_own(signed.vote.validator)) {
+            let mut of_validator = held.precommits.votes_of(second.vote.validator_index);
+            let Some(first) = of_validator.find(|held| held.vote.block_id != second.vote.block_id) else { continue };
+            found.extend(report(reports, (**first).clone(), second, validators, self.wall).map(|evidence| *evidence));
+        }
+        found
     }
 
     // ---- read access ---------------------------------------------------------------------------------------------

@@ -91,6 +91,10 @@ types::mutations! {
     IgnoreCertificates: simulated,
     /// Reports no two votes that contradict each other.
     IgnoreConflicts: simulated,
+    /// Reports no vote of a certificate that contradicts another one.
+    IgnoreConflictsInCertificates: simulated,
+    /// Reports no late vote of the height before that contradicts another one.
+    IgnoreLateConflicts: simulated,
     /// Never forgets votes of past rounds (I6).
     KeepRounds: simulated,
     /// Keeps the verdict on a block whose bytes were dropped (I4).

@@ -169,6 +169,11 @@ impl VoteSet {
         self.said.values().flat_map(Said::votes)
     }
 
+    /// Iterates over the votes of the validator at an index, at most two. Cost: O(log n).
+    pub(crate) fn votes_of(&self, index: u32) -> impl Iterator<Item = &VerifiedVote> {
+        self.said.get(&index).into_iter().flat_map(Said::votes)
+    }
+
     /// Iterates over the first vote of each validator that voted.
     pub fn first_votes(&self) -> impl Iterator<Item = &VerifiedVote> {
         self.said.values().map(|said| &said.first)

@@ -284,6 +284,54 @@ fn a_late_vote_that_contradicts_an_earlier_one_is_evidence() {
 }
 
 #[test]
+fn a_commit_that_contradicts_a_vote_is_evidence_at_its_height_and_after_it() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    // One of the others signs nil here, and the block in the commit that the chain contains.
+    let signed = |index: u32| cast.signed_vote(index, VoteType::Precommit, 0, Some(block('a')));
+    let votes: Vec<SignedVote> = (0..4).map(signed).collect();
+    let commit = Commit::from_votes(Height(1), Round(0), block('a'), &cast.set, &votes);
+    let names_the_liar = |found: &[Evidence]| {
+        let [evidence] = found else { panic!("{found:?}") };
+        assert_eq!(evidence.verify(&chain(), &cast.set), Ok(()));
+        assert!(evidence.names(&cast.key(others[0]).public_key().address()));
+    };
+    let mut fetching = cast.started(me);
+    fetching.step(now(), cast.precommit(others[0], 0, None));
+    names_the_liar(&fetching.contradictions(&commit));
+    assert_eq!(fetching.contradictions(&commit), [], "it is reported once");
+
+    let mut deciding = cast.started(me);
+    deciding.step(now(), checked(block('a'), true));
+    deciding.step(now(), cast.show(&others, VoteType::Prevote, 0, Some(block('a'))));
+    deciding.step(now(), cast.precommit(others[0], 0, None));
+    deciding.step(now(), cast.show(&others[1..], VoteType::Precommit, 0, Some(block('a'))));
+    assert!(deciding.is_decided());
+    deciding.step(now(), cast.start_height(2));
+    names_the_liar(&deciding.contradictions(&commit));
+    let of_other_round = Commit { round: Round(1), ..commit.clone() };
+    assert_eq!(deciding.contradictions(&of_other_round), [], "no vote of its round is held");
+    deciding.step(now(), cast.start_height(3));
+    assert_eq!(deciding.contradictions(&commit), [], "the votes of the height are forgotten");
+}
+
+#[test]
+fn our_own_votes_in_a_commit_are_not_judged_by_the_engine() {
+    let cast = Cast::new(4);
+    let me = cast.not_proposer(1);
+    let others: Vec<u32> = (0..4).filter(|i| *i != me).collect();
+    let mut engine = cast.started(me);
+    engine.step(now(), timeout(Propose, 0));
+    engine.step(now(), cast.show(&others, VoteType::Prevote, 0, None));
+    assert_eq!(engine.current_step(), Step::Precommit, "it precommits nil");
+    let signed = |index: u32| cast.signed_vote(index, VoteType::Precommit, 0, Some(block('a')));
+    let votes: Vec<SignedVote> = (0..4).map(signed).collect();
+    let commit = Commit::from_votes(Height(1), Round(0), block('a'), &cast.set, &votes);
+    assert_eq!(engine.contradictions(&commit), []);
+}
+
+#[test]
 fn votes_of_a_past_round_that_contradict_each_other_are_evidence() {
     let cast = Cast::new(4);
     let me = cast.not_proposer(1);

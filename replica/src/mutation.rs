@@ -87,6 +87,8 @@ types::mutations! {
     NoRelay: simulated,
     /// Sends no part of its own block.
     KeepParts: simulated,
+    /// Forgets messages of a height that has not started.
+    ForgetEarly: simulated,
     /// Asks for no block.
     NoSync: simulated,
     /// Serves no block.
@@ -103,6 +105,10 @@ types::mutations! {
     // Blocks and evidence.
     /// Forgets the evidence that its engine finds.
     DropEvidence: simulated,
+    /// Does not compare the last commit in a block with the votes that it holds.
+    TrustLastCommits: simulated,
+    /// Does not compare the commit of a block that it fetched with the votes that it holds.
+    TrustFetchedCommits: simulated,
     /// Keeps the bytes of every block that is named (I6).
     KeepBlocks: simulated,
     /// Does not check the signatures of evidence in a block.

@@ -141,6 +141,9 @@ impl Engine {
         for vote in certificate.votes() {
             self.on_vote(vote.clone(), powers[&vote.vote.block_id].is_quorum_of(total));
         }
+        if mutated(Mutation::IgnoreConflictsInCertificates) {
+            self.outputs.retain(|output| !matches!(output, Output::Evidence(_)));
+        }
     }
 
     pub(super) fn on_block_built(&mut self, round: Round, block_id: BlockId, time: Time) {

@@ -1,10 +1,10 @@
-//! Evidence that validators signed twice or attacked light clients: what our engine found, what others report, and what is
-//! in blocks.
+//! Evidence that validators signed twice or attacked light clients: what our engine found, what the commits of the chain show, what
+//! others report, and what is in blocks.
 
 use std::sync::Arc;
 
 use storage::{Kv, Store, StoreError};
-use types::{Block, Evidence, Height, PeerMessage};
+use types::{Block, Commit, Evidence, Height, PeerMessage};
 
 use super::Replica;
 use crate::{
@@ -31,6 +31,14 @@ impl<K: Kv> Replica<K> {
         }
         if is_own {
             self.halt(Halt::AnotherSigner { height });
+        }
+    }
+
+    /// Reports validators that signed other precommits than those in a commit of the chain, as far as our engine holds them. A
+    /// validator can show one vote to us and another one to those that built the commit.
+    pub(super) fn compare_commit(&mut self, commit: &Commit) {
+        for evidence in self.engine.contradictions(commit) {
+            self.on_evidence_found(evidence);
         }
     }
 

@@ -164,7 +164,9 @@ impl<K: Kv> Replica<K> {
     }
 
     fn keep(&mut self, peer: NodeId, height: Height, message: Checked, bytes: usize, received: Time) {
-        self.peers.keep(peer, height, message, bytes, received);
+        if !mutated(Mutation::ForgetEarly) {
+            self.peers.keep(peer, height, message, bytes, received);
+        }
     }
 
     /// Returns true if a vote of the height being decided, or of the one before, is not held yet.

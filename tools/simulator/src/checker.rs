@@ -29,7 +29,7 @@
 //! | proposer | sets, priorities and proposers are those of the weighted rotation, and in a cycle the share of turns is the share of power | CometBFT v0.38, proposer-selection.md | `rotation` |
 //! | standing | no correct node penalizes a correct one, or halts | - | `standing` |
 //! | EV1 to EV5 | evidence in blocks is true, new, not expired, reported to the application and bounded | Tendermint, evidence | [`evidence`](crate::evidence) |
-//! | EV6 | a node that receives two votes of one validator that contradict each other reports them | Tendermint, evidence | `equivocators` |
+//! | EV6 | a node that holds two votes of one validator that contradict each other reports them, however they came: one by one, in certificates, early, late, or in the commits of blocks | Tendermint, evidence | `equivocators`, `heard` |
 //! | EV7 | what a running node reported is in a block in the end, unless it has expired | Tendermint, evidence | `equivocators`, `World::expect_evidence` |
 //! | ST, params, upgrade, rotation | stake, rewards, slashes, the set, parameters, upgrades and keys | `docs/staking.md` | [`stakes`](crate::stakes) |
 //! | effects | a failed transaction leaves its fee and its nonce, and nothing else | `app` | [`effects`](crate::effects) |
@@ -47,7 +47,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use consensus::Timeout;
-use replica::{Checked, Committed, Halt, Offence, Output, Timer};
+use replica::{Committed, Halt, Offence, Output, Timer};
 use storage::{Kv, Store};
 use types::{Address, BlockId, ChainId, Height, Infraction, PeerMessage, Time};
 
@@ -70,6 +70,7 @@ mod agreement;
 mod blocks;
 mod equivocators;
 mod guard;
+mod heard;
 mod memory;
 mod own;
 mod pool;
@@ -170,9 +171,8 @@ impl Checker {
     }
 
     /// Records a message that was put into the inbox of a correct node.
-    pub fn on_delivered(&mut self, to: &Node, message: &PeerMessage, checked: &Checked) {
+    pub fn on_delivered(&mut self, message: &PeerMessage) {
         self.words.hear(message, &self.rotation);
-        self.equivocators.on_delivered(to, checked);
     }
 
     /// Checks a step of a correct node, before anything leaves it.

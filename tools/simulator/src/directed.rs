@@ -57,6 +57,17 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "unsigned", breaks: &["any_proposal_signature"], run: liars::unsigned },
     Scenario { name: "round_flood", breaks: &["skip_for_one"], run: liars::round_flood },
     Scenario { name: "equivocators", breaks: &["ignore_conflicts"], run: liars::equivocators },
+    Scenario {
+        name: "double_votes",
+        breaks: &["ignore_conflicts_in_certificates", "ignore_late_conflicts", "forget_early"],
+        run: puppets::double_votes,
+    },
+    Scenario { name: "double_precommits", breaks: &["trust_last_commits"], run: puppets::precommits_in_decided },
+    Scenario {
+        name: "double_precommits_fetched",
+        breaks: &["trust_fetched_commits"],
+        run: puppets::precommits_in_fetched,
+    },
     Scenario { name: "later_lock", breaks: &["ignore_later_lock"], run: puppets::later_lock },
     Scenario { name: "both_votes_count", breaks: &["first_vote_only"], run: puppets::both_votes_count },
     Scenario {

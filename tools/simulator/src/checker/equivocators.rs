@@ -1,38 +1,30 @@
-//! A validator that signs two values for one place is proven guilty, whatever correct node receives both.
+//! A validator that signs two values for one place is proven guilty, whatever correct node holds both.
 //!
-//! A node must report the two votes in the step in which it handles the second one, if both are of the height that it is
-//! deciding, and of a round that it certainly keeps. What a process reported must be in a block in the end, as long as it runs:
-//! a loss of power may take it back, and it may expire.
+//! A node must report the two votes in the step after which it holds both, if it certainly does ([`Memory`]): votes that came one by
+//! one or in certificates, early, in time or late, and precommits in the commits of the chain, of blocks that it decided or fetched.
+//! What a process reported must be in a block in the end, as long as it runs: a loss of power may take it back, and it may expire.
+//!
+//! Left out is what no node reads: certificates of a height that it has decided, and votes of earlier heights. A round state has no
+//! votes, only claims; what it makes a peer send is a certificate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use replica::{Checked, Output};
-use types::{Address, BlockId, Evidence, Height, Infraction, Round, VoteType};
+use replica::Output;
+use types::{Address, Evidence, Infraction};
 
 use crate::{
     broken::{Broken, ensure},
-    checker::step::Step,
+    checker::{heard::Memory, step::Step},
     evidence::EvidenceRecord,
     node::Node,
 };
-
-/// Number of rounds below its own whose votes a node certainly keeps.
-const ROUNDS_KEPT: u32 = 16;
-
-/// The votes of one height that reached a process.
-struct Received {
-    life: u64,
-    height: Height,
-    votes: BTreeMap<(Round, VoteType, Address), Option<BlockId>>,
-    /// Contradictions that the next step must report.
-    due: BTreeSet<Infraction>,
-}
 
 /// What is known about validators that sign twice.
 pub struct Equivocators {
     /// Addresses of the validators that follow the protocol.
     correct: BTreeSet<Address>,
-    received: BTreeMap<usize, Received>,
+    /// What the present process of each node holds.
+    memories: BTreeMap<usize, Memory>,
     /// Processes that reported two votes, by infraction.
     reported: BTreeMap<Infraction, BTreeSet<(usize, u64)>>,
 }
@@ -40,39 +32,7 @@ pub struct Equivocators {
 impl Equivocators {
     /// Creates an empty record.
     pub fn new(correct: BTreeSet<Address>) -> Self {
-        Self { correct, received: BTreeMap::new(), reported: BTreeMap::new() }
-    }
-
-    /// Records a message that was put into the inbox of a correct node.
-    pub fn on_delivered(&mut self, to: &Node, message: &Checked) {
-        let (Checked::Vote(vote), Some(alive)) = (message, &to.alive) else { return };
-        let (engine, vote) = (alive.replica.engine(), &vote.vote);
-        let is_counted = engine.height() == vote.height
-            && to.tip().next() == vote.height
-            && !engine.is_decided()
-            && vote.round <= engine.round().next()
-            && vote.round.0 + ROUNDS_KEPT >= engine.round().0;
-        if is_counted && !self.correct.contains(&vote.validator) {
-            let place = (vote.round, vote.vote_type, vote.validator);
-            self.add((to.index, to.life), vote.height, place, vote.block_id);
-        }
-    }
-
-    fn add(
-        &mut self,
-        (node, life): (usize, u64),
-        height: Height,
-        place: (Round, VoteType, Address),
-        value: Option<BlockId>,
-    ) {
-        let empty = || Received { life, height, votes: BTreeMap::new(), due: BTreeSet::new() };
-        let received = self.received.entry(node).or_insert_with(empty);
-        if (received.life, received.height) != (life, height) {
-            *received = empty();
-        }
-        if *received.votes.entry(place).or_insert(value) != value {
-            received.due.insert((height, place.2));
-        }
+        Self { correct, memories: BTreeMap::new(), reported: BTreeMap::new() }
     }
 
     /// Checks what a node reports in a step, and that it reports what it must.
@@ -81,6 +41,11 @@ impl Equivocators {
     pub fn on_step(&mut self, step: &Step<'_>, record: &EvidenceRecord) -> Result<(), Broken> {
         let (who, life) = (step.node.index, step.node.life);
         let (mut is_excused, mut reports) = (step.node.alive.is_none(), Vec::new());
+        let memory = self.memories.entry(who).or_insert_with(|| Memory::new(life));
+        if !memory.is_of(life) {
+            *memory = Memory::new(life);
+        }
+        let due = memory.on_step(step, |address| self.correct.contains(address));
         for output in step.outputs {
             match output {
                 Output::Evidence(evidence) => {
@@ -90,35 +55,27 @@ impl Equivocators {
                         reports.extend(evidence.infractions());
                     }
                 }
-                // It does not hear the votes of a height that block sync delivers.
-                Output::Committed(committed) => is_excused |= committed.synced,
                 Output::Halt(_) => is_excused = true,
                 _ => {}
             }
         }
-        self.report((who, life), reports, is_excused, record)
+        self.report((who, life), reports);
+        if is_excused { Ok(()) } else { self.check_reported(who, &due, record) }
     }
 
-    fn report(
-        &mut self,
-        (who, life): (usize, u64),
-        reports: Vec<Infraction>,
-        is_excused: bool,
-        record: &EvidenceRecord,
-    ) -> Result<(), Broken> {
+    fn report(&mut self, process: (usize, u64), reports: Vec<Infraction>) {
         for infraction in reports {
-            self.reported.entry(infraction).or_default().insert((who, life));
+            self.reported.entry(infraction).or_default().insert(process);
         }
-        let Some(received) = self.received.get_mut(&who).filter(|received| received.life == life) else {
-            return Ok(());
-        };
-        for infraction in std::mem::take(&mut received.due) {
-            let reporters = self.reported.get(&infraction);
-            let is_reported = reporters.is_some_and(|all| all.iter().any(|(node, _)| *node == who))
-                || record.blocks().contains_key(&infraction);
+    }
+
+    /// Checks that a node has reported what it must, in this process or before, unless a block has it.
+    fn check_reported(&self, who: usize, due: &[Infraction], record: &EvidenceRecord) -> Result<(), Broken> {
+        for infraction in due {
+            let is_reported = self.reported.get(infraction).is_some_and(|all| all.iter().any(|(node, _)| *node == who));
             ensure!(
-                is_reported || is_excused,
-                "EV6: n{who} received two votes of {} at height {} that contradict each other, and reports nothing",
+                is_reported || record.blocks().contains_key(infraction),
+                "EV6: n{who} holds two votes of {} at height {} that contradict each other, and reports nothing",
                 infraction.1,
                 infraction.0
             );
@@ -140,26 +97,11 @@ impl Equivocators {
 
 #[cfg(test)]
 mod tests {
-    use types::{ChainId, Hash, Params, PartSetHeader};
+    use types::{ChainId, Height, Params};
 
     use super::*;
 
     const LIAR: Address = Address([7; 20]);
-    const ONE: (usize, u64) = (1, 4);
-
-    fn id(byte: u8) -> Option<BlockId> {
-        let hash = Hash([byte; 32]);
-        Some(BlockId { hash, parts: PartSetHeader { total: 1, hash } })
-    }
-
-    /// Delivers prevotes of one round to a process at height 5.
-    fn received(values: &[Option<BlockId>]) -> Equivocators {
-        let mut all = Equivocators::new(BTreeSet::new());
-        for value in values {
-            all.add(ONE, Height(5), (Round(0), VoteType::Prevote, LIAR), *value);
-        }
-        all
-    }
 
     fn record() -> EvidenceRecord {
         EvidenceRecord::new(ChainId::new("cairn-simulated").unwrap(), Params::default().evidence, BTreeSet::new())
@@ -167,20 +109,18 @@ mod tests {
 
     #[test]
     fn two_votes_that_are_not_reported_are_noticed() {
-        assert_eq!(received(&[id(1), id(1)]).report(ONE, Vec::new(), false, &record()), Ok(()), "one vote, twice");
-        let broken = received(&[id(1), None]).report(ONE, Vec::new(), false, &record()).unwrap_err();
-        assert!(broken.0.starts_with("EV6: n1 received two votes"), "{broken:?}");
-        let infraction = (Height(5), LIAR);
-        assert_eq!(received(&[id(1), id(2)]).report(ONE, vec![infraction], false, &record()), Ok(()));
-        assert_eq!(received(&[id(1), id(2)]).report(ONE, Vec::new(), true, &record()), Ok(()), "it cannot report");
-        let later = (ONE.0, ONE.1 + 1);
-        assert_eq!(received(&[id(1), id(2)]).report(later, Vec::new(), false, &record()), Ok(()), "its inbox is lost");
+        let (mut all, due) = (Equivocators::new(BTreeSet::new()), [(Height(5), LIAR)]);
+        all.report((0, 1), due.to_vec());
+        let broken = all.check_reported(1, &due, &record()).unwrap_err();
+        assert!(broken.0.starts_with("EV6: n1 holds two votes"), "another node reported it: {broken:?}");
+        all.report((1, 4), due.to_vec());
+        assert_eq!(all.check_reported(1, &due, &record()), Ok(()));
     }
 
     #[test]
     fn what_a_process_reported_is_owed_while_it_runs() {
-        let mut all = received(&[]);
-        all.report((0, 3), vec![(Height(5), LIAR)], false, &record()).unwrap();
+        let mut all = Equivocators::new(BTreeSet::new());
+        all.report((0, 3), vec![(Height(5), LIAR)]);
         let mut node = Node::new(0, None, None);
         node.life = 3;
         assert_eq!(all.owed(&[node], &record()), [], "its process has ended");

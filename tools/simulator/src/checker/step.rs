@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use consensus::{Timeout, TimeoutKind};
-use replica::{Checked, Input, Output, Timer};
+use replica::{Checked, Committed, Input, Output, Timer};
 use types::{
-    Height, PeerMessage, Round, RoundState, Wire,
+    Address, BlockId, Height, NodeId, PeerMessage, Round, RoundState, Vote, VoteType, Wire,
     limits::{ATTACK_BYTES_MAX, VOTE_BYTES_MAX},
 };
 
@@ -13,6 +13,22 @@ use crate::node::Node;
 
 /// Bytes counted for the proof of a part.
 const PROOF_BYTES: usize = 1024;
+
+/// Where a vote counts: one validator signs one value there.
+pub type Place = (Round, VoteType, Address);
+
+/// A proposal, or votes, that a peer sent and whose signatures hold.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// The peer that sent it.
+    pub peer: NodeId,
+    /// Its height.
+    pub height: Height,
+    /// True for a certificate.
+    pub is_certificate: bool,
+    /// The votes in it; none in a proposal.
+    pub votes: Vec<(Place, Option<BlockId>)>,
+}
 
 /// What a node was given in a step, as far as a check needs it.
 #[derive(Debug, Default)]
@@ -23,6 +39,10 @@ pub struct Given {
     pub bytes: usize,
     /// Number of all inputs.
     pub inputs: usize,
+    /// Votes and proposals of peers, in their order.
+    pub heard: Vec<Heard>,
+    /// Peers that went away.
+    pub gone: BTreeSet<NodeId>,
 }
 
 impl Given {
@@ -32,7 +52,11 @@ impl Given {
         for input in inputs {
             match input {
                 Input::Timer(Timer::Consensus(timeout)) => given.timeouts.push(*timeout),
-                Input::Message { message, .. } => given.bytes += bytes_of_checked(message),
+                Input::Message { peer, message, .. } => {
+                    given.bytes += bytes_of_checked(message);
+                    given.heard.extend(Heard::of(*peer, message));
+                }
+                Input::PeerDown(peer) => drop(given.gone.insert(*peer)),
                 _ => {}
             }
         }
@@ -47,6 +71,22 @@ impl Given {
     /// Returns true if a timer expired.
     pub fn has_expired(&self, kind: TimeoutKind, height: Height, round: Round) -> bool {
         self.timeouts.contains(&Timeout { kind, height, round })
+    }
+}
+
+impl Heard {
+    fn of(peer: NodeId, message: &Checked) -> Option<Self> {
+        let said = |vote: &Vote| ((vote.round, vote.vote_type, vote.validator), vote.block_id);
+        let (height, is_certificate, votes) = match message {
+            Checked::Vote(vote) => (vote.vote.height, false, vec![said(&vote.vote)]),
+            Checked::Certificate(certificate) => {
+                let votes = certificate.votes().iter().map(|vote| said(&vote.vote)).collect();
+                (certificate.height(), true, votes)
+            }
+            Checked::Proposal(proposal) => (proposal.proposal.height, false, Vec::new()),
+            _ => return None,
+        };
+        Some(Self { peer, height, is_certificate, votes })
     }
 }
 
@@ -66,6 +106,14 @@ impl<'a> Step<'a> {
     pub fn messages(&self) -> impl Iterator<Item = &'a Arc<PeerMessage>> {
         self.outputs.iter().filter_map(|output| match output {
             Output::Broadcast(message) | Output::Send { message, .. } => Some(message),
+            _ => None,
+        })
+    }
+
+    /// Returns the decisions that the step announces, in their order.
+    pub fn committed(&self) -> impl Iterator<Item = &'a Arc<Committed>> {
+        self.outputs.iter().filter_map(|output| match output {
+            Output::Committed(committed) => Some(committed),
             _ => None,
         })
     }

@@ -10,8 +10,8 @@ use crate::{
     world::{Parcel, World},
 };
 use types::{
-    Block, BlockId, ChainId, ConsensusSecretKey, Height, KeyType, PartSet, PeerMessage, Proposal, Round, SignedVote,
-    Step, Vote, VoteType, Wire,
+    Block, BlockId, Certificate, ChainId, ConsensusSecretKey, Height, KeyType, PartSet, PeerMessage, Proposal, Round,
+    SignedVote, Step, Time, Vote, VoteType, Wire,
 };
 
 /// The first height of a world in which only `me` follows the protocol, and proposes in none of the rounds 0 to 2.
@@ -84,17 +84,25 @@ impl Puppets {
         block_id: Option<BlockId>,
     ) -> Result<(), Broken> {
         for place in voters {
-            let voter = self.proposers[*place];
-            let engine = self.c.nodes()[self.me].alive.as_ref().expect("it runs").replica.engine();
-            let validator = key(voter).public_key().address();
-            let (validator_index, _) = engine.validators().by_address(&validator).expect("a validator");
-            let timestamp = types::Time::from_unix_millis(1_780_000_001_000);
-            let (height, round) = (Height(1), Round(round));
-            let vote = Vote { vote_type, height, round, block_id, timestamp, validator, validator_index };
-            let signed: SignedVote = vote.sign(&chain(), &key(voter));
-            self.hand(voter, PeerMessage::Vote(signed));
+            let signed = self.signed(*place, (1, round, vote_type), block_id);
+            self.hand(self.proposers[*place], PeerMessage::Vote(signed));
         }
         self.c.run_for(ms(100))
+    }
+
+    /// Returns the vote of a puppet at a height, round and type.
+    fn signed(
+        &self,
+        place: usize,
+        (height, round, vote_type): (u64, u32, VoteType),
+        block_id: Option<BlockId>,
+    ) -> SignedVote {
+        let key = key(self.proposers[place]);
+        let engine = self.c.nodes()[self.me].alive.as_ref().expect("it runs").replica.engine();
+        let validator = key.public_key().address();
+        let (validator_index, _) = engine.validators().by_address(&validator).expect("a validator");
+        let (height, round, timestamp) = (Height(height), Round(round), Time::from_unix_millis(1_780_000_001_000));
+        Vote { vote_type, height, round, block_id, timestamp, validator, validator_index }.sign(&chain(), &key)
     }
 
     fn until(&mut self, round: u32, step: Step) -> Result<(), Broken> {
@@ -148,4 +156,81 @@ pub(super) fn both_votes_count(stage: &Stage) -> Result<(), Broken> {
         }
         Step::Prevote | Step::Precommit => Ok(()),
     }
+}
+
+/// Each of three validators votes twice: one in a certificate, one late, and one before the height starts.
+pub(super) fn double_votes(stage: &Stage) -> Result<(), Broken> {
+    let mut p = Puppets::new(stage);
+    let block = p.first_block()?;
+    let id = p.propose(0, &block, None)?;
+    p.vote(&[0], VoteType::Prevote, 0, None)?;
+    let mut polka = [0, 1].map(|place| p.signed(place, (1, 0, VoteType::Prevote), Some(id)));
+    polka.sort_by_key(|signed| signed.vote.validator_index);
+    let polka = Certificate::new(polka.to_vec()).expect("votes of one place");
+    p.hand(p.proposers[1], PeerMessage::Certificate(polka));
+    p.until(0, Step::Precommit)?;
+    for block_id in [None, Some(id)] {
+        let early = p.signed(2, (2, 0, VoteType::Prevote), block_id);
+        p.hand(p.proposers[2], PeerMessage::Vote(early));
+    }
+    p.vote(&[1, 2], VoteType::Precommit, 0, Some(id))?;
+    let me = p.me;
+    p.c.run_until("height 2 starts", SOON, |c| c.height(me) == Height(2))?;
+    p.vote(&[1], VoteType::Precommit, 0, None)?;
+    match p.c.counts.equivocations {
+        3.. => Ok(()),
+        count => Err(Broken(format!("EV6: three validators vote twice, and {count} of them are reported"))),
+    }
+}
+
+/// A validator shows a precommit for nil to one node at each height, and the one for the block to the others: the node finds the other
+/// one in the blocks of the chain, in those that it decides and in those that it fetches.
+fn double_precommits(stage: &Stage, is_cut_off: bool) -> Result<(), Broken> {
+    const LIAR: usize = 3;
+    let mut c = stage.world(idle(4).with_byzantine(LIAR, Behaviour::Traitor).forgiving());
+    c.hold(|parcel| {
+        let is_of_liar = match &*parcel.message {
+            PeerMessage::Vote(signed) => signed.vote.validator == key(LIAR).public_key().address(),
+            PeerMessage::Certificate(_) => true,
+            _ => false,
+        };
+        parcel.to == 2 && is_of_liar
+    });
+    c.run_until_height(5, SOON)?;
+    for _ in 0..5 {
+        c.run_until("the next height starts", SOON, |c| c.height(2) == c.tip(2).next())?;
+        let next = c.height(2);
+        let engine = c.nodes()[2].alive.as_ref().expect("it runs").replica.engine();
+        let validator = key(LIAR).public_key().address();
+        let (validator_index, _) = engine.validators().by_address(&validator).expect("a validator");
+        let (vote_type, height, round, timestamp) =
+            (VoteType::Precommit, next, Round::ZERO, Time::from_unix_millis(1_780_000_001_000));
+        let vote = Vote { vote_type, height, round, block_id: None, timestamp, validator, validator_index };
+        let message = Arc::new(PeerMessage::Vote(vote.sign(&chain(), &key(LIAR))));
+        c.hand(&Parcel { from: LIAR, to: 2, message });
+        if is_cut_off {
+            c.partition(&[&[0, 1, LIAR]]);
+            c.run_until("the others decide without it", SOON, |c| c.tip(0).0 >= next.0 + 5)?;
+            c.partition(&[&[0, 1, 2, LIAR]]);
+        }
+        c.run_until("it follows", SOON, |c| c.tip(2) > next)?;
+    }
+    c.stop_holding();
+    c.expect_evidence(SOON)?;
+    match c.evidence().len() {
+        1.. => Ok(()),
+        0 => {
+            Err(Broken("EV6: a validator precommits twice at each height, and no block has evidence of it".to_owned()))
+        }
+    }
+}
+
+/// The node decides the blocks itself whose commits contradict what it holds.
+pub(super) fn precommits_in_decided(stage: &Stage) -> Result<(), Broken> {
+    double_precommits(stage, false)
+}
+
+/// The node fetches the blocks whose commits contradict what it holds.
+pub(super) fn precommits_in_fetched(stage: &Stage) -> Result<(), Broken> {
+    double_precommits(stage, true)
 }
