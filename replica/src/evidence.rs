@@ -22,7 +22,7 @@ use storage::{Kv, Store, StoreError};
 use thiserror::Error;
 use types::{
     Address, AttackError, Evidence, EvidenceError, EvidenceKey, Hash, Height, Infraction, LightClientAttackEvidence,
-    Misbehavior, Params, SignedVote, Time, ValidatorSet,
+    Misbehavior, MisbehaviorKind, Params, SignedVote, Time, ValidatorSet,
     limits::{
         ATTACK_BYTES_MAX, ATTACKS_WAITING_MAX, EVIDENCE_NAMED_MAX, EVIDENCE_PER_BLOCK_MAX, EVIDENCE_WAITING_MAX,
         EVIDENCE_WAITING_PER_VALIDATOR_MAX, VOTE_BYTES_MAX,
@@ -445,7 +445,9 @@ impl Waiting {
         for evidence in self.pieces.values().take_while(|evidence| evidence.height() <= tip) {
             let bytes = Evidence::list_bytes(std::slice::from_ref(evidence)) as u64;
             let fits = bytes <= left && named + evidence.named() <= EVIDENCE_NAMED_MAX;
-            if chosen.len() == EVIDENCE_PER_BLOCK_MAX || !fits {
+            let is_withheld =
+                mutated(Mutation::WithholdAttacks) && evidence.kind() == MisbehaviorKind::LightClientAttack;
+            if chosen.len() == EVIDENCE_PER_BLOCK_MAX || !fits || is_withheld {
                 continue;
             }
             let mut is_news = false;

@@ -121,4 +121,8 @@ types::mutations! {
     AcceptNamedEvidence: simulated,
     /// Puts no evidence into a block.
     WithholdEvidence: simulated,
+    /// Forgets attacks on light clients that others report.
+    DropAttacks: simulated,
+    /// Puts no attack on light clients into a block.
+    WithholdAttacks: simulated,
 }

@@ -21,6 +21,7 @@ use crate::{
     Address, ChainId, Commit, CommitError, CommitSig, Hash, Header, Height, Power, Round, Time, Validator,
     ValidatorSet,
     limits::VALIDATORS_MAX,
+    mutation::{Mutation, mutated},
     pb, sha256,
     validators::validator_from_pb,
     wire::{self, DecodeError, Wire},
@@ -265,6 +266,9 @@ impl LightClientAttackEvidence {
             return Err(AttackError::TotalPower { got: self.total_power, expected: common.total_power() });
         }
         let both = trusted.and_then(|trusted| trusted.commit.as_ref());
+        if mutated(Mutation::BlameAll) {
+            return Ok(common.iter().cloned().collect());
+        }
         let mut guilty = match both.filter(|signers| signers.round == self.conflicting.commit.round) {
             _ if is_lunatic => of_common,
             Some(signers) => {

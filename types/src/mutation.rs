@@ -34,6 +34,10 @@ crate::mutations! {
     /// Does not compare the bytes of a part with its proof.
     AnyPart: simulated,
 
+    // Attacks on light clients.
+    /// Takes all validators of the common height for guilty of an attack on light clients.
+    BlameAll: simulated,
+
     // The rotation of proposers.
     /// Lets the higher address propose first when priorities are equal.
     TiesGoHigher: simulated,

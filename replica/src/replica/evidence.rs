@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use storage::{Kv, Store, StoreError};
-use types::{Block, Commit, Evidence, Height, PeerMessage};
+use types::{Block, Commit, Evidence, Height, MisbehaviorKind, PeerMessage};
 
 use super::Replica;
 use crate::{
@@ -65,6 +65,9 @@ impl<K: Kv> Replica<K> {
     pub(super) fn on_evidence(&mut self, evidence: &VerifiedEvidence) {
         // The chain may have advanced since it was verified. A row that cannot be read is no reason to stop for a peer.
         if self.halted || evidence::check_place(&self.store, evidence).is_err() {
+            return;
+        }
+        if mutated(Mutation::DropAttacks) && evidence.kind() == MisbehaviorKind::LightClientAttack {
             return;
         }
         match self.keep_evidence(evidence) {

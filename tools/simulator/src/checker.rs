@@ -30,7 +30,7 @@
 //! | standing | no correct node penalizes a correct one, or halts | - | `standing` |
 //! | EV1 to EV5 | evidence in blocks is true, new, not expired, reported to the application and bounded | Tendermint, evidence | [`evidence`](crate::evidence) |
 //! | EV6 | a node that holds two votes of one validator that contradict each other reports them, however they came: one by one, in certificates, early, late, or in the commits of blocks | Tendermint, evidence | `equivocators`, `heard` |
-//! | EV7 | what a running node reported is in a block in the end, unless it has expired | Tendermint, evidence | `equivocators`, `World::expect_evidence` |
+//! | EV7 | a node keeps evidence that it is given and that may be in the next block, also of attacks on light clients; what a running node reported is in a block in the end, unless it has expired or proves nothing any more | Tendermint, evidence | `accusations`, `equivocators`, `World::expect_evidence` |
 //! | ST, params, upgrade, rotation | stake, rewards, slashes, the set, parameters, upgrades and keys | `docs/staking.md` | [`stakes`](crate::stakes) |
 //! | effects | a failed transaction leaves its fee and its nonce, and nothing else | `app` | [`effects`](crate::effects) |
 //! | I-KV, I-RV, fence | namespaces, reverts and kept heights | `docs/reverts.md` | [`ledger`](crate::ledger) |
@@ -58,6 +58,7 @@ use crate::{
     node::Node,
     story::Counts,
 };
+use accusations::Accusations;
 use agreement::Agreement;
 use blocks::Blocks;
 use equivocators::Equivocators;
@@ -66,6 +67,7 @@ use reasons::Reasons;
 use rotation::Rotation;
 use words::Words;
 
+mod accusations;
 mod agreement;
 mod blocks;
 mod equivocators;
@@ -98,6 +100,7 @@ pub struct Checker {
     reasons: Reasons,
     rotation: Rotation,
     equivocators: Equivocators,
+    accusations: Accusations,
     evidence: EvidenceRecord,
     ledger: Ledger,
     /// Heights at which a correct validator proposed a block again with the round of its polka.
@@ -124,6 +127,7 @@ impl Checker {
             reasons: Reasons::default(),
             rotation: Rotation::new(correct.clone(), first),
             equivocators: Equivocators::new(correct),
+            accusations: Accusations::default(),
             evidence,
             ledger,
             reproposed: BTreeSet::new(),
@@ -142,7 +146,8 @@ impl Checker {
 
     /// Returns the infractions of which a block must have evidence sooner or later (EV7).
     pub fn owed(&self, nodes: &[Node]) -> Vec<Infraction> {
-        self.equivocators.owed(nodes, &self.evidence)
+        let attacks = self.accusations.owed(nodes, &self.evidence);
+        self.equivocators.owed(nodes, &self.evidence).into_iter().chain(attacks).collect()
     }
 
     /// Returns the places of all messages that correct nodes signed.
@@ -171,8 +176,9 @@ impl Checker {
     }
 
     /// Records a message that was put into the inbox of a correct node.
-    pub fn on_delivered(&mut self, message: &PeerMessage) {
+    pub fn on_delivered(&mut self, to: &Node, message: &PeerMessage) {
         self.words.hear(message, &self.rotation);
+        self.accusations.on_delivered(to, message, &self.evidence);
     }
 
     /// Checks a step of a correct node, before anything leaves it.
@@ -195,6 +201,7 @@ impl Checker {
                 _ => {}
             }
         }
+        self.accusations.on_step(step, &self.evidence)?;
         self.equivocators.on_step(step, &self.evidence)
     }
 

@@ -46,6 +46,25 @@ impl EvidenceRecord {
         &self.blocks
     }
 
+    /// Returns true if a block has evidence of an infraction.
+    pub fn has(&self, infraction: &Infraction) -> bool {
+        self.blocks.contains_key(infraction)
+    }
+
+    /// Returns the last decided height.
+    pub fn tip(&self) -> Option<Height> {
+        self.times.last_key_value().map(|(height, _)| *height)
+    }
+
+    /// Returns true if evidence may be in the block after `tip` and proves something new. The answer is `false` unless `tip` is the
+    /// last decided height.
+    pub fn is_usable(&self, evidence: &Evidence, tip: Height) -> bool {
+        let infractions = evidence.infractions();
+        let is_new = infractions.iter().any(|infraction| !self.has(infraction));
+        let fits = Evidence::list_bytes(std::slice::from_ref(evidence)) as u64 <= self.params.bytes_max;
+        self.tip() == Some(tip) && is_new && fits && self.check_piece(tip.next(), evidence).is_ok()
+    }
+
     /// Returns true if evidence of a decided height is older than both bounds of age, for the block after the last one.
     pub fn has_expired(&self, height: Height) -> bool {
         let (Some(time), Some((tip, now))) = (self.times.get(&height), self.times.last_key_value()) else {
@@ -59,30 +78,13 @@ impl EvidenceRecord {
     /// Errors: [`Broken`] if one of the conditions is violated.
     pub fn on_decided(&mut self, committed: &Committed) -> Result<(), Broken> {
         let (header, list) = (&committed.block.header, &committed.block.evidence);
-        let (block, last) = (header.height, self.times.last_key_value().map(|(height, time)| (*height, *time)));
-        self.times.insert(block, header.time);
-        self.sets.insert(block, committed.validators.clone());
+        let block = header.height;
         let got = Evidence::list_bytes(list) as u64;
         ensure!(got <= self.params.bytes_max, "EV5: block {block} has {got} bytes of evidence");
         let mut expected = Vec::new();
         for evidence in list {
+            self.check_piece(block, evidence)?;
             let height = evidence.height();
-            ensure!(height < block, "EV3: block {block} has evidence of height {height}");
-            let time = self.times[&height];
-            let (tip, now) = last.expect("the height of the evidence was decided");
-            let is_expired = tip.0 - height.0 > self.params.age_heights_max && now.since(time) > self.params.age_max;
-            ensure!(!is_expired, "EV3: evidence of height {height} in block {block} has expired");
-            ensure!(evidence.time() == time, "EV1: evidence in block {block} has time {}, not {time}", evidence.time());
-            let set = &self.sets[&height];
-            let verified = evidence.verify(&self.chain_id, set);
-            ensure!(verified.is_ok(), "EV1: evidence in block {block}: {}", verified.unwrap_err());
-            if let Evidence::LightClientAttack(attack) = evidence {
-                self.check_attack(block, attack, set)?;
-            }
-            for (_, validator) in evidence.infractions() {
-                let is_correct = self.correct.contains(&validator);
-                ensure!(!is_correct, "EV1: block {block} accuses {validator}, which is correct");
-            }
             let infractions = evidence.infractions();
             let news: Vec<Infraction> =
                 infractions.into_iter().filter(|infraction| !self.blocks.contains_key(infraction)).collect();
@@ -105,7 +107,31 @@ impl EvidenceRecord {
             .map(|event| [0, 1, 2].map(|at| event.attributes[at].value.clone()))
             .collect();
         ensure!(events == expected, "EV4: block {block} has events {events:?} for evidence {expected:?}");
+        self.times.insert(block, header.time);
+        self.sets.insert(block, committed.validators.clone());
         self.trust(committed);
+        Ok(())
+    }
+
+    /// Checks what must hold of evidence in a block that follows the last decided one.
+    fn check_piece(&self, block: Height, evidence: &Evidence) -> Result<(), Broken> {
+        let height = evidence.height();
+        let known = self.times.get(&height).zip(self.sets.get(&height)).zip(self.times.last_key_value());
+        let Some(((time, set), (tip, now))) = known else {
+            return Err(Broken(format!("EV3: block {block} has evidence of height {height}")));
+        };
+        let is_expired = tip.0 - height.0 > self.params.age_heights_max && now.since(*time) > self.params.age_max;
+        ensure!(!is_expired, "EV3: evidence of height {height} in block {block} has expired");
+        ensure!(evidence.time() == *time, "EV1: evidence in block {block} has time {}, not {time}", evidence.time());
+        let verified = evidence.verify(&self.chain_id, set);
+        ensure!(verified.is_ok(), "EV1: evidence in block {block}: {}", verified.unwrap_err());
+        if let Evidence::LightClientAttack(attack) = evidence {
+            self.check_attack(block, attack, set)?;
+        }
+        for (_, validator) in evidence.infractions() {
+            let is_correct = self.correct.contains(&validator);
+            ensure!(!is_correct, "EV1: block {block} accuses {validator}, which is correct");
+        }
         Ok(())
     }
 

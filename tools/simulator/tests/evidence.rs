@@ -5,12 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use simulator::{
     Behaviour, Broken, Mutation, Parcel, Story, World,
-    accusation::signed_by,
-    directed::{evidence as directed, stage::Stage},
+    directed::{
+        evidence::{self as directed, report, show},
+        stage::Stage,
+    },
 };
 use types::{
-    BlockId, ChainId, ConsensusSecretKey, DuplicateVoteEvidence, Evidence, Hash, Header, Height, KeyType,
-    LightClientAttackEvidence, PartSetHeader, PeerMessage, Power, Round, ValidatorSet, Vote, VoteType,
+    BlockId, ChainId, ConsensusSecretKey, DuplicateVoteEvidence, Evidence, Hash, Height, KeyType, PartSetHeader,
+    PeerMessage, Round, Vote, VoteType,
 };
 
 mod support;
@@ -150,26 +152,6 @@ fn evidence_is_a_reason_to_start_a_height() -> Checked {
     Ok(())
 }
 
-/// Returns the key of a validator.
-fn key(who: usize) -> ConsensusSecretKey {
-    ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[1 + who as u8; 32]).expect("a key")
-}
-
-/// Returns what a light client reports that trusts the set of the `common` height, and that half of the validators, 0 and
-/// 1, showed a false state of `height`.
-fn report(c: &World, common: u64, height: u64) -> Evidence {
-    let keys = [key(0), key(1)];
-    let members = keys.iter().map(|key| (key.public_key(), Power(7))).collect();
-    let validators = ValidatorSet::new(members).expect("two validators");
-    let header = c.committed(2, height).expect("it is decided").block.header.clone();
-    let header = Header { app_hash: Hash([7; 32]), validators_hash: validators.hash(), ..header };
-    let conflicting = signed_by(&ChainId::new("cairn-simulated").expect("a name"), header, validators, &keys);
-    let at_common = c.committed(2, common).expect("it is decided");
-    let time = at_common.block.header.time;
-    let attack = LightClientAttackEvidence::new(conflicting, Height(common), None, &at_common.validators, time);
-    Evidence::LightClientAttack(Box::new(attack.expect("it is an attack")))
-}
-
 /// A coalition of more than 1/3 of the power signs a false header for a light client, which reports it to one node.
 #[test]
 fn a_coalition_that_attacks_a_light_client_is_in_a_block_exactly_once_on_all_nodes() -> Checked {
@@ -178,8 +160,7 @@ fn a_coalition_that_attacks_a_light_client_is_in_a_block_exactly_once_on_all_nod
     let mut c = World::new(setup);
     c.run_until_height(6, SOON)?;
     let evidence = report(&c, 2, 4);
-    let message = Arc::new(PeerMessage::Evidence(Box::new(evidence.clone())));
-    c.hand(&Parcel { from: 0, to: 4, message });
+    show(&mut c, 4, &evidence);
     let is_in_a_block = |c: &World| evidence.infractions().iter().all(|one| c.evidence().contains_key(one));
     c.run_until("the attack is in a block", MINUTE, is_in_a_block)?;
     let blocks: Vec<Height> = evidence.infractions().iter().map(|one| c.evidence()[one]).collect();
@@ -192,8 +173,8 @@ fn a_coalition_that_attacks_a_light_client_is_in_a_block_exactly_once_on_all_nod
         assert_eq!(c.status(node).evidence_waiting, 0);
     }
     // The same coalition again, at the same common height, is nothing new.
-    let message = Arc::new(PeerMessage::Evidence(Box::new(report(&c, 2, 5))));
-    c.hand(&Parcel { from: 0, to: 3, message });
+    let again = report(&c, 2, 5);
+    show(&mut c, 3, &again);
     let tip = c.tip(3).0;
     until(&mut c, &[2, 3, 4], tip + 5)?;
     assert_eq!(c.evidence().len(), 2);

@@ -1,9 +1,19 @@
-//! Validators that vote twice, and proposers of evidence that proves nothing.
+//! Validators that vote twice, coalitions that attack light clients, and proposers of evidence that proves nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::stage::{MINUTE, Stage, ms, until};
-use crate::{broken::Broken, liar::Behaviour, setup::Setup, world::World};
+use super::stage::{MINUTE, SOON, Stage, idle, ms, until};
+use crate::{
+    accusation::signed_by,
+    broken::Broken,
+    liar::Behaviour,
+    node::validator_key,
+    setup::Setup,
+    world::{Parcel, World},
+};
+use types::{
+    ChainId, Evidence, Hash, Header, Height, KeyType, LightClientAttackEvidence, PeerMessage, Power, ValidatorSet,
+};
 
 /// Runs a liar that votes twice, then cuts it off until no evidence waits, and returns the world.
 ///
@@ -60,4 +70,48 @@ pub(super) fn accuser(stage: &Stage) -> Result<(), Broken> {
 /// None of the blocks of a coalition that proves nothing is decided.
 pub(super) fn coalition(stage: &Stage) -> Result<(), Broken> {
     (1..=10).try_for_each(|seed| with_a_coalition(stage, seed).map(drop))
+}
+
+/// Returns what a light client reports that trusts the set of the `common` height, and that half of the validators, 0 and 1, showed a
+/// false state of `height`.
+pub fn report(c: &World, common: u64, height: u64) -> Evidence {
+    let keys = [0, 1].map(|who| validator_key(who, KeyType::Secp256k1, 0));
+    let members = keys.iter().map(|key| (key.public_key(), Power(7))).collect();
+    let validators = ValidatorSet::new(members).expect("two validators");
+    let header = c.committed(2, height).expect("it is decided").block.header.clone();
+    let header = Header { app_hash: Hash([7; 32]), validators_hash: validators.hash(), ..header };
+    let conflicting = signed_by(&ChainId::new("cairn-simulated").expect("a name"), header, validators, &keys);
+    let at_common = c.committed(2, common).expect("it is decided");
+    let time = at_common.block.header.time;
+    let attack = LightClientAttackEvidence::new(conflicting, Height(common), None, &at_common.validators, time);
+    Evidence::LightClientAttack(Box::new(attack.expect("it is an attack")))
+}
+
+/// Hands evidence to a node, as a client does that has no stake.
+pub fn show(c: &mut World, to: usize, evidence: &Evidence) {
+    let message = Arc::new(PeerMessage::Evidence(Box::new(evidence.clone())));
+    c.hand(&Parcel { from: 0, to, message });
+}
+
+/// Half of the validators attack a light client, which reports it to one node: a block has it within its window, once, against exactly
+/// these two. A second report of them at the same height is nothing new.
+pub(super) fn attack(stage: &Stage) -> Result<(), Broken> {
+    let setup = idle(4).with_full_nodes(1);
+    let mut c = stage.world(setup.with_byzantine(0, Behaviour::Traitor).with_byzantine(1, Behaviour::Traitor));
+    c.run_until_height(6, SOON)?;
+    let evidence = report(&c, 2, 4);
+    let again = report(&c, 2, 5);
+    show(&mut c, 4, &evidence);
+    c.run_for(ms(5000))?;
+    let guilty: Vec<_> =
+        [0, 1].iter().filter_map(|who| c.nodes()[*who].address()).map(|one| (Height(2), one)).collect();
+    if !guilty.iter().all(|one| c.evidence().contains_key(one)) {
+        return Err(Broken("EV7: an attack on light clients was reported, and no block has evidence of it".to_owned()));
+    }
+    show(&mut c, 3, &again);
+    c.run_for(ms(5000))?;
+    match c.evidence().len() {
+        2 => c.expect_evidence(SOON),
+        count => Err(Broken(format!("EV7: two validators attacked a light client, and blocks name {count}"))),
+    }
 }

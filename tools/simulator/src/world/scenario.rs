@@ -78,11 +78,17 @@ impl World {
 
     /// Runs the world until blocks have the evidence that correct nodes have now, or it has expired (EV7).
     ///
-    /// Errors: those of [`World::run_until`].
+    /// Errors: those of [`World::run_until`], under the name EV7 if it takes longer than `within`.
     pub fn expect_evidence(&mut self, within: Duration) -> Result<(), Broken> {
         for infraction @ (height, validator) in self.checker.owed(&self.nodes) {
             let what = format!("EV7: a block has evidence against {validator} at height {height}");
-            self.run_until(&what, within, |world| !world.checker.owed(&world.nodes).contains(&infraction))?;
+            let is_done = |world: &Self| !world.checker.owed(&world.nodes).contains(&infraction);
+            self.run_until(&what, within, is_done).map_err(|Broken(text)| {
+                match text.strip_prefix("liveness: EV7") {
+                    Some(rest) => Broken(format!("EV7{rest}")),
+                    None => Broken(text),
+                }
+            })?;
         }
         Ok(())
     }

@@ -264,7 +264,7 @@ impl World {
         let checked: Checked = alive.verifier.check(PeerMessage::clone(message));
         drop(broken);
         if self.nodes[to].is_correct() {
-            self.checker.on_delivered(message);
+            self.checker.on_delivered(&self.nodes[to], message);
         }
         self.input(to, life, Input::Message { peer: peer(from), message: checked, received });
     }
