@@ -263,7 +263,8 @@ impl World {
         let broken = self.nodes[to].broken_rules();
         let checked: Checked = alive.verifier.check(PeerMessage::clone(message));
         drop(broken);
-        if self.nodes[to].is_correct() {
+        // A replica does not hear a peer that is not connected.
+        if self.nodes[to].is_correct() && self.believed[to][from] {
             self.checker.on_delivered(&self.nodes[to], message);
         }
         self.input(to, life, Input::Message { peer: peer(from), message: checked, received });
