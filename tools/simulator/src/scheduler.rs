@@ -7,7 +7,7 @@
 //! | move | late | result |
 //! |---|---|---|
 //! | no proposal | the proposal and its parts, to all others | the round ends in nil, after the propose timeout |
-//! | half a polka | the proposal to less than a third of the power, and to all that must not see the polka some prevotes | the others lock, and nobody decides |
+//! | half a polka | the proposal to less than a third of the power, and to all that must not see the polka some prevotes | the others lock, and no validator decides |
 //! | hidden polka | as half a polka, but only one validator sees the polka | it locks alone |
 //!
 //! A validator that lacks a prevote waits for it unless it has prevotes of a quorum for anything. So some validators prevote nil,

@@ -22,7 +22,7 @@ pub type Place = (Round, VoteType, Address);
 pub struct Heard {
     /// The peer that sent it.
     pub peer: NodeId,
-    /// Its height.
+    /// The height of the proposal or of the votes.
     pub height: Height,
     /// True for a certificate.
     pub is_certificate: bool,
