@@ -172,6 +172,11 @@ impl Rotation {
 
     /// Follows a height that is decided for the first time. The one before was followed.
     pub fn follow(&mut self, height: Height, updates: &[ValidatorUpdate]) {
+        if let (Some(done), Some(turns)) = (&mut self.turns, self.sets.get(&height))
+            && (done.len() as u64) < height.0
+        {
+            done.push(turns.proposer); // the node that decided it did not announce it
+        }
         let next = self.sets[&height.next()].next(updates);
         if next.powers() != self.sets[&height.next()].powers() {
             self.turns = None;
@@ -202,6 +207,9 @@ impl Rotation {
             );
         }
         let Some(done) = &mut self.turns else { return Ok(()) };
+        if height.0 <= done.len() as u64 {
+            return Ok(()); // it was followed before this node announced it
+        }
         done.push(validators.proposer().address());
         check_share(height, turns, done)
     }

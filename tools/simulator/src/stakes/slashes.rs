@@ -257,7 +257,11 @@ fn check_amount(
     for id in (1..validator.next_departure).filter(|id| !paid.contains(id)) {
         let Some(departure) = before.departure(&operator, id) else { continue };
         has_moved |= departure.to.is_some();
-        let counted = departure.height.next() >= proof.height;
+        // While a set kept the power of a validator, what left it counted there.
+        let is_kept = validator.kept.is_some_and(|kept| {
+            departure.height >= kept.from && kept.until.is_none_or(|until| until.next() >= proof.height)
+        });
+        let counted = departure.height.next() >= proof.height || is_kept;
         let share = if counted { part_of(departure.tokens, bps) } else { 0 };
         owed += share;
         if is_first && is_alone && validator.kept.is_none() && departure.to.is_none() && !cancelled.contains(&id) {
