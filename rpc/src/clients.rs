@@ -14,11 +14,11 @@
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
+    future::{pending, poll_fn},
     net::IpAddr,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -26,7 +26,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::cpu;
+use crate::{cpu, socket::Presence};
 
 mod budget;
 mod places;
@@ -124,6 +124,7 @@ pub struct Client {
     /// Bytes that were read from the socket and not yet taken as a request.
     unread: AtomicUsize,
     leave: Notify,
+    presence: OnceLock<Presence>,
 }
 
 /// The reason why there is no free place.
@@ -215,6 +216,7 @@ impl Clients {
             working: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
             leave: Notify::new(),
+            presence: OnceLock::new(),
         });
         open.clients.insert(client.id, Arc::downgrade(&client));
         Ok(client)
@@ -286,6 +288,19 @@ impl Account {
 }
 
 impl Client {
+    /// Takes the second owner of the connection's socket.
+    pub(crate) fn connected(&self, presence: Presence) {
+        let _ = self.presence.set(presence); // a client has one socket
+    }
+
+    /// Completes when the client has closed its end of the connection: nothing more is done for it then.
+    pub async fn has_left(&self) {
+        match self.presence.get() {
+            Some(presence) => presence.ended().await,
+            None => pending().await,
+        }
+    }
+
     /// Completes when this connection has to give its place to another one.
     pub async fn has_to_leave(&self) {
         self.leave.notified().await;

@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     clients::{Client, Clients, Limits, NoPlace},
     request_line::RequestLine,
+    socket::Socket,
     stall::NoStall,
 };
 
@@ -183,6 +184,8 @@ where
                 async move { Ok::<_, Infallible>(answer.await) }
             }
         });
+        let socket = Socket::new(socket);
+        client.connected(socket.presence());
         let socket = RequestLine::new(NoStall::new(socket, CLIENT_TIMEOUT, client.clone()));
         let http = http1::Builder::new()
             .auto_date_header(false) // it panics for years that HTTP dates cannot express
@@ -193,7 +196,9 @@ where
             .with_upgrades();
         tokio::pin!(http);
         tokio::select! {
+            biased; // a client may close its end with its request, and read what is answered at once
             _ = &mut http => return, // errors of a client's connection need no reaction
+            () = client.has_left() => return, // also drops calls that run, and requests that wait
             () = client.has_to_leave() => return,
             _ = stopped.wait_for(|stop| *stop) => http.as_mut().graceful_shutdown(),
         }

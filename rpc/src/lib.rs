@@ -58,6 +58,7 @@ mod rounds;
 #[cfg(test)]
 mod samples;
 mod server;
+mod socket;
 mod stall;
 mod uri;
 mod websocket;

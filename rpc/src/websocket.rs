@@ -102,7 +102,9 @@ pub async fn run(server: &Arc<Server>, connected: &Arc<Connected>, mut socket: W
         calls: FuturesUnordered::new(),
     };
     let end = tokio::select! {
+        biased; // a close frame that came before the end of the connection is answered
         end = client.serve(&mut socket) => end,
+        () = connected.has_left() => End::Gone,
         () = connected.has_to_leave() => End::Close(close_code::AGAIN, "this connection was idle, and its place is needed: connect \
             again"),
         _ = stopped.wait_for(|stop| *stop) => End::Close(close_code::AWAY, "the node stops"),

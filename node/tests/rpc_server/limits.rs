@@ -202,6 +202,65 @@ async fn calls_that_wait_for_a_commit_leave_places_for_other_calls() {
     assert!(answer.contains("timed out waiting for tx"), "{answer}");
 }
 
+/// Returns a call that submits alice's transaction with this nonce.
+fn submission(method: &str, nonce: u64) -> Value {
+    let tx = data_encoding::BASE64.encode(&transfer(nonce, 1));
+    json!({ "jsonrpc": "2.0", "id": nonce, "method": method, "params": [tx] })
+}
+
+/// Waits until the server has noticed that all its clients have left.
+async fn all_have_left(served: &Served) {
+    let left = async {
+        while served.handle.clients().connections() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // Shorter than the wait for a commit, and than the time between two pings: neither ends the connection.
+    timeout(Duration::from_secs(20), left).await.expect("the server misses the client");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_of_a_client_that_has_left_is_not_begun() {
+    let chain = Chain::new();
+    let served = chain.serve(Limits { broadcast_tx_commit_time: Duration::from_secs(600), ..Limits::default() }).await;
+    let waiting = async || {
+        let answer = raw(format!("{}/unconfirmed_txs", served.http()), None).await.json();
+        answer["result"]["total"].as_str().unwrap().parse::<u32>().unwrap()
+    };
+    let comes_to = async |txs| {
+        timeout(SOON, async {
+            while waiting().await != txs {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+    };
+    // The first call of the batch waits; the next request is here already, so that nothing is read meanwhile.
+    let health = json!({ "jsonrpc": "2.0", "id": 9, "method": "health" });
+    let batch = json!([submission("broadcast_tx_commit", 0), health, submission("broadcast_tx_sync", 1)]).to_string();
+    let mut client = connect_from(&served, 1).await;
+    let request = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{batch}", batch.len());
+    let next = posted(&submission("broadcast_tx_sync", 2).to_string(), "");
+    client.write_all(format!("{request}{next}").as_bytes()).await.unwrap();
+    comes_to(1).await;
+    drop(client);
+    all_have_left(&served).await;
+    chain.grow(vec![transfer(0, 1)]);
+    assert_eq!(waiting().await, 0, "neither the rest of the batch nor the next request is carried out");
+
+    // A WebSocket runs as many calls as it may, and reads nothing.
+    let mut socket = open_from(&served, 1).await;
+    for nonce in 1..=12 {
+        socket.send(Message::text(submission("broadcast_tx_commit", nonce).to_string())).await.unwrap();
+    }
+    comes_to(10).await;
+    drop(socket);
+    all_have_left(&served).await;
+    assert_eq!(waiting().await, 10, "the other two are not submitted");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscriptions_are_shown_from_the_first_to_the_last() {
     let served = Chain::new().serve(Limits::default()).await;
