@@ -71,11 +71,20 @@ pub enum Refused {
     RequestBytes,
     /// An answer or an event: too many bytes waited to be read.
     AnswerBytes,
+    /// A body: too large, too many values, too deep, too many calls, or not JSON. None of its calls was run.
+    Body,
+    /// A connection was closed: its client did not complete a request in time, or did not read.
+    Slow,
+    /// A call or a subscription: the places that are held for long were taken, or its share of them.
+    Place,
+    /// A call: its turn did not come in time, or too many calls waited for theirs.
+    Turn,
 }
 
 impl Refused {
     /// Names of what is refused, in labels of metrics, in the order of the enum.
-    pub const NAMES: [&str; 5] = ["connection", "idle", "budget", "request_bytes", "answer_bytes"];
+    pub const NAMES: [&str; 9] =
+        ["connection", "idle", "budget", "request_bytes", "answer_bytes", "body", "slow", "place", "turn"];
 }
 
 /// All connected clients and the resources that each address has used.
@@ -388,6 +397,11 @@ impl Client {
             self.count(Refused::RequestBytes);
         }
         goes_on
+    }
+
+    /// Returns true if a part of a request has arrived, and not the rest.
+    pub(crate) fn is_in_a_request(&self) -> bool {
+        self.unread.load(Relaxed) > 0
     }
 
     /// Returns true if more bytes of a request may be read.

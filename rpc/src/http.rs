@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    clients::{Client, Clients, Limits, NoPlace},
+    clients::{Client, Clients, Limits, NoPlace, Refused},
     request_line::RequestLine,
     socket::Socket,
     stall::NoStall,
@@ -197,7 +197,13 @@ where
         tokio::pin!(http);
         tokio::select! {
             biased; // a client may close its end with its request, and read what is answered at once
-            _ = &mut http => return, // errors of a client's connection need no reaction
+            ended = &mut http => {
+                // Other errors of a client's connection need no reaction.
+                if ended.is_err_and(|error| error.is_timeout()) && client.is_in_a_request() {
+                    client.count(Refused::Slow);
+                }
+                return;
+            }
             () = client.has_left() => return, // also drops calls that run, and requests that wait
             () = client.has_to_leave() => return,
             _ = stopped.wait_for(|stop| *stop) => http.as_mut().graceful_shutdown(),

@@ -103,6 +103,9 @@ impl Connection {
     async fn respond(self, request: Request) -> Response {
         let (server, work) = (self.server.clone(), self.client.work());
         let (mut parts, body) = request.into_parts();
+        if parts.method != Method::POST {
+            self.client.take_read(); // all of the request has arrived
+        }
         if let Some(refusal) = self.refuse(&parts) {
             return refusal;
         }
@@ -182,7 +185,6 @@ impl Connection {
     }
 
     async fn get(self, parts: &Parts, work: Work) -> Response {
-        self.client.take_read();
         let is_probe = ["/health", "/ready"].contains(&parts.uri.path());
         if is_probe {
             sleep(self.client.wait().min(PROBE_PAUSE)).await; // a busy neighbour must not make the node look dead
@@ -217,7 +219,6 @@ impl Connection {
         }
         let bytes_max = self.server.context.limits.body_bytes_max;
         let Self { server, client, stopped } = self;
-        client.take_read();
         client.becomes_websocket();
         let upgrade = upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).read_buffer_size(READ_BUFFER_BYTES);
         upgrade.on_upgrade(move |socket| async move {
@@ -239,6 +240,7 @@ impl Connection {
         if let Some(announced) =
             announced.filter(|length| length.parse::<usize>().is_ok_and(|length| length > bytes_max))
         {
+            self.client.count(Refused::Body);
             return Err(too_large(announced));
         }
         let read = async {
@@ -250,15 +252,16 @@ impl Connection {
                 })?;
                 self.client.charge_bytes(piece.len());
                 let wrong = match values.count(&piece) {
-                    _ if bytes.len() + piece.len() > bytes_max => Some(too_large("more")),
-                    Err(error) => Some((StatusCode::OK, error)),
+                    _ if bytes.len() + piece.len() > bytes_max => Some((Refused::Body, too_large("more"))),
+                    Err(error) => Some((Refused::Body, (StatusCode::OK, error))),
                     Ok(()) if !self.client.has_room_to_read() => {
-                        let text = "busy: too many bytes of requests wait: try again later";
-                        Some((StatusCode::SERVICE_UNAVAILABLE, Error::server(text)))
+                        let error = Error::server("busy: too many bytes of requests wait: try again later");
+                        Some((Refused::RequestBytes, (StatusCode::SERVICE_UNAVAILABLE, error)))
                     }
                     Ok(()) => None,
                 };
-                if let Some(wrong) = wrong {
+                if let Some((refused, wrong)) = wrong {
+                    self.client.count(refused);
                     drop(bytes);
                     self.client.take_read();
                     discard(Body::from_stream(pieces)).await;
@@ -269,6 +272,7 @@ impl Connection {
             Ok(Bytes::from(bytes))
         };
         let late = || {
+            self.client.count(Refused::Slow);
             bad(Error::invalid_request(format_args!(
                 "the body did not arrive within {} s: send it again",
                 CLIENT_TIMEOUT.as_secs()

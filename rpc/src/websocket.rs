@@ -76,20 +76,6 @@ impl End {
     }
 }
 
-/// Returns the end for a frame that cannot be read, with the codes of RFC 6455, section 7.4.1.
-fn end_of(error: axum::Error) -> End {
-    match error.into_inner().downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => {
-            End::Close(close_code::SIZE, "the message is larger than rpc.max_body_bytes")
-        }
-        Some(tungstenite::Error::Utf8(_)) => End::Close(close_code::INVALID, "a text message is not UTF-8"),
-        Some(tungstenite::Error::Protocol(_)) => {
-            End::Close(close_code::PROTOCOL, "the frames are not those of RFC 6455")
-        }
-        _ => End::Gone,
-    }
-}
-
 /// Serves a client until it disconnects, is too slow, or the server stops.
 pub async fn run(server: &Arc<Server>, connected: &Arc<Connected>, mut socket: WebSocket, mut stopped: Stopped) {
     let mut client = Client {
@@ -143,7 +129,7 @@ impl Client<'_> {
                             Ok(())
                         }
                         Some(Ok(Frame::Close(_))) => Err(End::Asked),
-                        Some(Err(error)) => Err(end_of(error)),
+                        Some(Err(error)) => Err(self.end_of(error)),
                         None => Err(End::Gone),
                     }
                 }
@@ -176,6 +162,21 @@ impl Client<'_> {
         }
     }
 
+    /// Returns the end for a frame that cannot be read, with the codes of RFC 6455, section 7.4.1.
+    fn end_of(&self, error: axum::Error) -> End {
+        match error.into_inner().downcast_ref::<tungstenite::Error>() {
+            Some(tungstenite::Error::Capacity(_)) => {
+                self.connected.count(Refused::Body);
+                End::Close(close_code::SIZE, "the message is larger than rpc.max_body_bytes")
+            }
+            Some(tungstenite::Error::Utf8(_)) => End::Close(close_code::INVALID, "a text message is not UTF-8"),
+            Some(tungstenite::Error::Protocol(_)) => {
+                End::Close(close_code::PROTOCOL, "the frames are not those of RFC 6455")
+            }
+            _ => End::Gone,
+        }
+    }
+
     async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8], read: Taken) -> Result<(), End> {
         let (server, connected) = (self.server.clone(), self.connected.clone());
         let parsed = match server.values().count(bytes) {
@@ -187,7 +188,10 @@ impl Client<'_> {
                 sleep(connected.wait()).await;
                 server.parse(bytes.to_vec().into(), &connected).await
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                connected.count(Refused::Body);
+                Err(error)
+            }
         };
         match parsed {
             Ok(Body::Single(Message::Call(call)))
@@ -236,6 +240,7 @@ impl Client<'_> {
             return Err(Error::refused(format_args!("already subscribed to {text:?}: unsubscribe first")));
         }
         if self.subscriptions.len() >= limits.subscriptions_per_client_max {
+            self.connected.count(Refused::Place);
             return Err(Error::refused(format_args!(
                 "{} subscriptions are open, no more are allowed (rpc.max_subscriptions_per_client): unsubscribe from one, or open \
                  another connection",

@@ -8,7 +8,7 @@ use std::{
 
 use futures::{SinkExt, StreamExt};
 use replica::Committed;
-use rpc::Limits;
+use rpc::{Limits, clients::Refused};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -105,6 +105,10 @@ async fn a_connection_above_the_limit_is_refused_with_the_reason() {
 async fn large_requests_are_refused() {
     let limits = Limits { body_bytes_max: 1000, header_bytes_max: 8192, batch_calls_max: 2, ..Limits::default() };
     let served = Chain::new().serve(limits).await;
+    let refused = || {
+        let shown = Refused::NAMES.iter().zip(served.handle.clients().refused());
+        shown.filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{reason} {count}")).collect::<Vec<_>>()
+    };
     let large = raw(served.http(), Some(" ".repeat(1001))).await;
     assert_eq!(large.status, 400);
     assert!(large.text.contains("1001 bytes, at most 1000"), "{}", large.text);
@@ -127,6 +131,9 @@ async fn large_requests_are_refused() {
     let mut socket = open(&served).await;
     socket.send(Message::text(" ".repeat(1001))).await.unwrap();
     assert!(matches!(timeout(SOON, socket.next()).await.unwrap(), Some(Err(_) | Ok(Message::Close(_))) | None));
+    assert_eq!(refused(), ["body 4"], "two large ones, a large message, and a batch of too many calls");
+    assert_eq!(raw(served.http(), Some("[".repeat(200))).await.status, 500);
+    assert_eq!(refused(), ["body 5"], "too deep");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -171,6 +178,7 @@ async fn subscribers_of_one_address_leave_places_for_other_addresses() {
     let mut beyond = open(&served).await;
     let refused = call(&mut beyond, 1, "subscribe", query.clone()).await["error"]["data"].to_string();
     assert!(refused.contains("3 clients of your address have subscriptions"), "{refused}");
+    assert_eq!(served.handle.clients().refused()[Refused::Place as usize], 1);
     let mut others = [open_from(&served, 2).await, open_from(&served, 3).await];
     for socket in &mut others {
         assert_eq!(call(socket, 1, "subscribe", query.clone()).await["result"], json!({}));

@@ -10,9 +10,9 @@ use types::{Height, NsName};
 use super::earlier::EarlierProver;
 use crate::{
     args::Args,
-    clients::{Client, Place, Places, Turns},
+    clients::{Client, Place, Places, Refused, Turns},
     context::Context,
-    error::Error,
+    error::{Error, Kind},
     events::Hub,
     jsonrpc::Body,
     parsers::{Parsers, Values},
@@ -94,7 +94,11 @@ impl Server {
     ///
     /// Errors: the body is not JSON, has too many calls, or too many bodies wait.
     pub async fn parse(&self, bytes: axum::body::Bytes, client: &Arc<Client>) -> Result<Body, Error> {
-        self.parsers.parse(bytes, self.context.limits.batch_calls_max, client).await
+        let parsed = self.parsers.parse(bytes, self.context.limits.batch_calls_max, client).await;
+        if parsed.as_ref().is_err_and(|error| error.kind != Kind::Server) {
+            client.count(Refused::Body);
+        }
+        parsed
     }
 
     /// Creates a counter for the JSON values of an arriving body.
