@@ -81,7 +81,7 @@ async fn answer(server: &Arc<Server>, client: &Arc<Client>, message: Message) ->
             let called = async {
                 let method = methods::find(&call.method)?;
                 let Reply { json, lasting } =
-                    methods::call(server, client, method, Args::of_json(call.params, method.params)?).await?;
+                    methods::call(server, client, method, Args::of_json(&call.params, method.params)?).await?;
                 let room = client.room_for_answer(json.len()).ok_or_else(no_room)?;
                 Ok((json, lasting, room))
             };

@@ -214,7 +214,7 @@ impl Client<'_> {
 
     fn on_subscription_call(&mut self, call: &Call) -> Result<(), Error> {
         // `unsubscribe_all` does not use its arguments; a query is accepted too.
-        let args = Args::of_json(call.params.clone(), methods::find("unsubscribe")?.params)?;
+        let args = Args::of_json(&call.params, methods::find("unsubscribe")?.params)?;
         let text = || {
             let text = args.text("query")?;
             text.ok_or_else(|| {
