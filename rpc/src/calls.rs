@@ -4,7 +4,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -24,7 +24,8 @@ const BATCH_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Answers a body; `None` if no element of it needs an answer.
 ///
 /// The calls of a batch are started and answered in order: one after the other, or concurrently if all of them only
-/// wait for other tasks, as submissions of transactions do.
+/// wait for other tasks, as submissions of transactions do. Each call waits until the address is within its budget; when one
+/// would wait for too long, it and the remaining ones are refused.
 pub async fn answers(server: &Arc<Server>, client: &Arc<Client>, body: Body) -> Option<Answers> {
     let messages = match body {
         Body::Single(message) => return answer(server, client, message).await,
@@ -36,15 +37,24 @@ pub async fn answers(server: &Arc<Server>, client: &Arc<Client>, body: Body) -> 
     };
     let together = if messages.iter().all(waits) { messages.len() } else { 1 };
     let (mut json, mut lasting, mut rooms) = (String::from("["), true, Vec::new());
-    let answered = AtomicUsize::new(0);
-    let one = async |message| match message {
-        Message::Call(call) if answered.load(Relaxed) > BATCH_ANSWER_BYTES_MAX => {
-            let error = Error::server(format_args!(
+    let (answered, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let one = async |message| {
+        let refused = if answered.load(Relaxed) > BATCH_ANSWER_BYTES_MAX {
+            Some(Error::server(format_args!(
                 "the answers to this batch exceed {BATCH_ANSWER_BYTES_MAX} bytes: send this call in another one"
-            ));
-            Some(Answers { json: jsonrpc::answer(&call.id, &Err(error)), lasting: false, rooms: vec![] })
+            )))
+        } else if is_over.load(Relaxed) || !client.is_within_budget().await {
+            is_over.store(true, Relaxed);
+            Some(over_budget())
+        } else {
+            None
+        };
+        match (message, refused) {
+            (Message::Call(call), Some(error)) => {
+                Some(Answers { json: jsonrpc::answer(&call.id, &Err(error)), lasting: false, rooms: vec![] })
+            }
+            (message, _) => answer(server, client, message).await,
         }
-        message => answer(server, client, message).await,
     };
     let mut replies = pin!(stream::iter(messages).map(one).buffered(together.max(1)));
     while let Some(reply) = replies.next().await {

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use crate::{cpu, socket::Presence};
 
@@ -49,7 +49,7 @@ const SMALL_REQUEST_BYTES_MAX: usize = 16 << 10;
 
 /// Maximum time that a request waits when its client is over budget; then it is refused. A client that sends its
 /// requests one after the other is slowed down by it and sees no error.
-pub const WAIT_MAX: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Minimum silence before an idle connection that has carried a request may be closed in favour of a new connection.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
@@ -341,6 +341,19 @@ impl Client {
     /// Returns the time until the address is within its budget again.
     pub fn wait(&self) -> Duration {
         self.account.lock().wait(Instant::now(), &self.clients.limits)
+    }
+
+    /// Waits until the address is within its budget. Returns false if it takes longer than [`WAIT_MAX`], and counts a refusal.
+    pub async fn is_within_budget(&self) -> bool {
+        let wait = self.wait();
+        if !wait.is_zero() {
+            sleep(wait.min(WAIT_MAX)).await;
+        }
+        let is_within = self.wait().is_zero();
+        if !is_within {
+            self.count(Refused::Budget);
+        }
+        is_within
     }
 
     /// Counts a refusal, for the metrics.

@@ -34,7 +34,7 @@ use tokio::{
 use crate::{
     args::Args,
     calls::{answers, no_room, over_budget},
-    clients::{self, Client, NoPlace, Refused, Room, Work},
+    clients::{Client, NoPlace, Refused, Room, Work},
     context::Context,
     error::{Error, Kind},
     events::Hub,
@@ -147,22 +147,9 @@ impl Connection {
         None
     }
 
-    /// Waits until the client's address is within its budget; returns false if that takes too long.
-    async fn within_budget(&self) -> bool {
-        let wait = self.client.wait();
-        if !wait.is_zero() {
-            sleep(wait.min(clients::WAIT_MAX)).await;
-        }
-        let is_within = self.client.wait().is_zero();
-        if !is_within {
-            self.client.count(Refused::Budget);
-        }
-        is_within
-    }
-
     async fn post(self, parts: &Parts, body: Body, work: Work) -> Response {
         let fail = |status, error| rpc(status, jsonrpc::answer(&Value::Null, &Err(error)), false, None);
-        if !self.within_budget().await {
+        if !self.client.is_within_budget().await {
             discard(body).await;
             return fail(StatusCode::TOO_MANY_REQUESTS, over_budget());
         }
@@ -188,7 +175,7 @@ impl Connection {
         let is_probe = ["/health", "/ready"].contains(&parts.uri.path());
         if is_probe {
             sleep(self.client.wait().min(PROBE_PAUSE)).await; // a busy neighbour must not make the node look dead
-        } else if !self.within_budget().await {
+        } else if !self.client.is_within_budget().await {
             return too_many_requests();
         }
         let called = async {
@@ -214,7 +201,7 @@ impl Connection {
             Ok(upgrade) => upgrade,
             Err(rejection) => return rejection.into_response(),
         };
-        if !self.within_budget().await {
+        if !self.client.is_within_budget().await {
             return too_many_requests();
         }
         let bytes_max = self.server.context.limits.body_bytes_max;

@@ -15,7 +15,7 @@ use tokio::time::{Instant, interval_at, sleep};
 use crate::{
     args::Args,
     calls::{self, Answers},
-    clients::{self, Client as Connected, Place, Refused, Room, Subscribed, Taken, Work},
+    clients::{Client as Connected, Place, Refused, Room, Subscribed, Taken, Work},
     error::Error,
     events::{self, CommittedHeight, Cursor, Event, Missed},
     http::Stopped,
@@ -180,14 +180,8 @@ impl Client<'_> {
     async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8], read: Taken) -> Result<(), End> {
         let (server, connected) = (self.server.clone(), self.connected.clone());
         let parsed = match server.values().count(bytes) {
-            Ok(()) if connected.wait() > clients::WAIT_MAX => {
-                connected.count(Refused::Budget);
-                Err(calls::over_budget())
-            }
-            Ok(()) => {
-                sleep(connected.wait()).await;
-                server.parse(bytes.to_vec().into(), &connected).await
-            }
+            Ok(()) if !connected.is_within_budget().await => Err(calls::over_budget()),
+            Ok(()) => server.parse(bytes.to_vec().into(), &connected).await,
             Err(error) => {
                 connected.count(Refused::Body);
                 Err(error)
