@@ -9,13 +9,14 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
+use tokio::task::yield_now;
 
 use crate::{
     args::Args,
     clients::{Client, Room},
     error::Error,
     jsonrpc::{self, Body, Message},
-    methods::{self, Reply, Server},
+    methods::{self, Answer, Server},
 };
 
 /// Maximum bytes of the answers to one batch; the remaining calls are refused.
@@ -39,6 +40,8 @@ pub async fn answers(server: &Arc<Server>, client: &Arc<Client>, body: Body) -> 
     let (mut json, mut lasting, mut rooms) = (String::from("["), true, Vec::new());
     let (answered, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let one = async |message| {
+        // What the call before took is charged now, and whether the client has left is seen.
+        yield_now().await;
         let refused = if answered.load(Relaxed) > BATCH_ANSWER_BYTES_MAX {
             Some(Error::server(format_args!(
                 "the answers to this batch exceed {BATCH_ANSWER_BYTES_MAX} bytes: send this call in another one"
@@ -59,6 +62,7 @@ pub async fn answers(server: &Arc<Server>, client: &Arc<Client>, body: Body) -> 
     let mut replies = pin!(stream::iter(messages).map(one).buffered(together.max(1)));
     while let Some(reply) = replies.next().await {
         if let Some(reply) = reply {
+            json.reserve_exact(reply.json.len() + 2); // an answer that grows to twice its size would take bytes that are not counted
             json.push_str(if json.len() == 1 { "" } else { "," });
             json.push_str(&reply.json);
             answered.store(json.len(), Relaxed);
@@ -90,7 +94,7 @@ async fn answer(server: &Arc<Server>, client: &Arc<Client>, message: Message) ->
         Message::Call(call) => {
             let called = async {
                 let method = methods::find(&call.method)?;
-                let Reply { json, lasting } =
+                let Answer { json, lasting } =
                     methods::call(server, client, method, Args::of_json(&call.params, method.params)?).await?;
                 let room = client.room_for_answer(json.len()).ok_or_else(no_room)?;
                 Ok((json, lasting, room))

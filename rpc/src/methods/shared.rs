@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use app::Taints;
+use serde::Serialize;
 use serde_json::Value;
 use storage::{StoreError, Tip};
 use types::{Height, NsName};
@@ -165,24 +166,25 @@ impl Server {
     }
 }
 
-/// The result of a method as a JSON value.
+/// The result of a method as JSON text.
 #[derive(Debug)]
 pub struct Answer {
     /// The result of the call.
-    pub value: Value,
+    pub json: String,
     /// True if the result never changes, so that it may be cached.
     pub lasting: bool,
 }
 
 impl Answer {
-    pub(super) fn new(value: Value, lasting: bool) -> Self {
-        Self { value, lasting }
+    pub(super) fn new(result: impl Serialize, lasting: bool) -> Self {
+        let json = serde_json::to_string(&result).expect("all keys of our documents are texts");
+        Self { json, lasting }
     }
 }
 
 impl From<Value> for Answer {
     fn from(value: Value) -> Self {
-        Self { value, lasting: false }
+        Self::new(value, false)
     }
 }
 
