@@ -19,17 +19,8 @@ use crate::{error::Error, methods::Param};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Arg {
-    /// Null, a boolean, a number or a string.
     Json(Value),
-    /// A list or an object as JSON text, which takes less memory while the call waits.
-    Nested(String),
     Uri(String),
-}
-
-impl Arg {
-    fn of_json(value: Value) -> Self {
-        if value.is_array() || value.is_object() { Self::Nested(value.to_string()) } else { Self::Json(value) }
-    }
 }
 
 /// The arguments of one call, by name.
@@ -39,20 +30,18 @@ pub struct Args(BTreeMap<&'static str, Arg>);
 type Result<T> = std::result::Result<T, Error>;
 
 impl Args {
-    /// Reads `params` of a JSON-RPC call, which is JSON text: an object by name, an array by position, or null for none.
+    /// Reads `params` of a JSON-RPC call: an object by name, an array by position, or null for none.
     ///
     /// Errors: `params` is none of these, or has more values than the method has names.
-    pub fn of_json(params: &str, known: &'static [Param]) -> Result<Self> {
+    pub fn of_json(params: Value, known: &'static [Param]) -> Result<Self> {
         let mut args = BTreeMap::new();
-        match serde_json::from_str(params).map_err(Error::invalid_params)? {
+        match params {
             Value::Null => {}
             Value::Object(mut given) => {
-                args.extend(
-                    known.iter().filter_map(|param| Some((param.name, Arg::of_json(given.remove(param.name)?)))),
-                );
+                args.extend(known.iter().filter_map(|param| Some((param.name, Arg::Json(given.remove(param.name)?)))));
             }
             Value::Array(given) if given.len() <= known.len() => {
-                args.extend(known.iter().map(|param| param.name).zip(given.into_iter().map(Arg::of_json)));
+                args.extend(known.iter().map(|param| param.name).zip(given.into_iter().map(Arg::Json)));
             }
             Value::Array(given) => {
                 let names: Vec<&str> = known.iter().map(|param| param.name).collect();
@@ -93,7 +82,7 @@ impl Args {
             None => return Ok(None),
             Some(Arg::Json(Value::Number(number))) => number.as_i64(),
             Some(Arg::Json(Value::String(text))) => text.parse().ok(),
-            Some(Arg::Json(_) | Arg::Nested(_)) => None,
+            Some(Arg::Json(_)) => None,
             Some(Arg::Uri(text)) => unquote(text).parse().ok(),
         };
         number.map(Some).ok_or_else(|| self.unreadable(name, "a whole number such as \"5\""))
@@ -107,7 +96,7 @@ impl Args {
             None => return Ok(false),
             Some(Arg::Json(Value::Bool(truth))) => return Ok(*truth),
             Some(Arg::Json(Value::String(text))) => text,
-            Some(Arg::Json(_) | Arg::Nested(_)) => "",
+            Some(Arg::Json(_)) => "",
             Some(Arg::Uri(text)) => unquote(text),
         };
         text.parse().map_err(|_| self.unreadable(name, "true or false"))
@@ -120,7 +109,7 @@ impl Args {
         match self.0.get(name) {
             None => Ok(None),
             Some(Arg::Json(Value::String(text))) => Ok(Some(text.clone())),
-            Some(Arg::Json(_) | Arg::Nested(_)) => Err(self.unreadable(name, "text")),
+            Some(Arg::Json(_)) => Err(self.unreadable(name, "text")),
             Some(Arg::Uri(raw)) => self.uri_text(name, raw).map(Some),
         }
     }
@@ -131,7 +120,7 @@ impl Args {
     pub fn json(&self, name: &'static str) -> Result<Value> {
         match self.required(name)? {
             Arg::Json(value) => Ok(value.clone()),
-            Arg::Nested(raw) | Arg::Uri(raw) => serde_json::from_str(raw).map_err(|_| self.unreadable(name, "JSON")),
+            Arg::Uri(raw) => serde_json::from_str(raw).map_err(|_| self.unreadable(name, "JSON")),
         }
     }
 
@@ -140,16 +129,15 @@ impl Args {
     /// Errors: the value is not a list of strings.
     pub fn texts(&self, name: &'static str) -> Result<Vec<String>> {
         let expected = "a list of texts such as [\"a\",\"b\"]";
-        match self.0.get(name) {
-            None => Ok(Vec::new()),
-            Some(Arg::Json(_)) => Err(self.unreadable(name, expected)),
-            Some(Arg::Uri(raw)) if !raw.starts_with('[') => {
-                Ok(unquote(raw).split(',').map(|text| text.trim().to_owned()).collect())
+        let value = match self.0.get(name) {
+            None => return Ok(Vec::new()),
+            Some(Arg::Json(value)) => value.clone(),
+            Some(Arg::Uri(raw)) if raw.starts_with('[') => {
+                serde_json::from_str(raw).map_err(|_| self.unreadable(name, expected))?
             }
-            Some(Arg::Nested(raw) | Arg::Uri(raw)) => {
-                serde_json::from_str(raw).map_err(|_| self.unreadable(name, expected))
-            }
-        }
+            Some(Arg::Uri(raw)) => return Ok(unquote(raw).split(',').map(|text| text.trim().to_owned()).collect()),
+        };
+        serde_json::from_value(value).map_err(|_| self.unreadable(name, expected))
     }
 
     /// Returns bytes in one of the forms above.
@@ -158,7 +146,7 @@ impl Args {
     pub fn bytes(&self, name: &'static str) -> Result<Vec<u8>> {
         let bytes = match self.required(name)? {
             Arg::Json(Value::String(text)) => BASE64.decode(text.as_bytes()).ok(),
-            Arg::Json(_) | Arg::Nested(_) => None,
+            Arg::Json(_) => None,
             Arg::Uri(raw) => match hex_digits(raw) {
                 Some(digits) => HEXUPPER_PERMISSIVE.decode(digits.as_bytes()).ok(),
                 None if raw.starts_with('"') => Some(self.uri_text(name, raw)?.into_bytes()),
@@ -177,7 +165,7 @@ impl Args {
         let bytes = match self.0.get(name) {
             None => return Ok(Vec::new()),
             Some(Arg::Json(Value::String(text))) => decode_hex(text),
-            Some(Arg::Json(_) | Arg::Nested(_)) => None,
+            Some(Arg::Json(_)) => None,
             Some(Arg::Uri(raw)) if raw.starts_with('"') => Some(self.uri_text(name, raw)?.into_bytes()),
             Some(Arg::Uri(raw)) => decode_hex(raw),
         };
@@ -190,7 +178,7 @@ impl Args {
     pub fn hash(&self, name: &'static str) -> Result<[u8; 32]> {
         let text = match self.required(name)? {
             Arg::Json(Value::String(text)) => text.as_str(),
-            Arg::Json(_) | Arg::Nested(_) => "",
+            Arg::Json(_) => "",
             Arg::Uri(raw) => unquote(raw),
         };
         let bytes = decode_hex(text).filter(|bytes| bytes.len() == 32).or_else(|| BASE64.decode(text.as_bytes()).ok());
@@ -214,7 +202,7 @@ impl Args {
     fn unreadable(&self, name: &'static str, expected: &str) -> Error {
         let got = match self.0.get(name) {
             Some(Arg::Json(value)) => value.to_string(),
-            Some(Arg::Nested(raw) | Arg::Uri(raw)) => raw.clone(),
+            Some(Arg::Uri(raw)) => raw.clone(),
             None => String::new(),
         };
         let got: String = got.chars().take(80).collect();
@@ -257,7 +245,7 @@ mod tests {
     }
 
     fn json(params: Value) -> Args {
-        Args::of_json(&params.to_string(), PARAMS).unwrap()
+        Args::of_json(params, PARAMS).unwrap()
     }
 
     #[test]
@@ -322,10 +310,8 @@ mod tests {
 
     #[test]
     fn params_are_named_placed_or_absent() {
-        assert!(Args::of_json("\"5\"", PARAMS).is_err());
-        assert!(Args::of_json(r#"["1","2","3"]"#, &PARAMS[..1]).unwrap_err().data.contains("the method has 1"));
-        assert_eq!(json(json!({"path": ["a", "b"]})).texts("path"), Ok(vec!["a".into(), "b".into()]));
-        assert_eq!(json(json!({"data": {"a": [1]}})).json("data"), Ok(json!({"a": [1]})));
+        assert!(Args::of_json(json!("5"), PARAMS).is_err());
+        assert!(Args::of_json(json!(["1", "2", "3"]), &PARAMS[..1]).unwrap_err().data.contains("the method has 1"));
         assert_eq!(json(json!({"unknown": 1})), Args::default());
         assert_eq!(uri(&[("prove", "true")]).truth("prove"), Ok(true));
         assert_eq!(json(json!({"prove": "false"})).truth("prove"), Ok(false));

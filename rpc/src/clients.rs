@@ -14,19 +14,19 @@
 
 use std::{
     collections::HashMap,
-    future::{pending, poll_fn},
+    future::poll_fn,
     net::IpAddr,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, Weak,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use tokio::{sync::Notify, time::sleep};
+use tokio::sync::Notify;
 
-use crate::{cpu, socket::Presence};
+use crate::cpu;
 
 mod budget;
 mod places;
@@ -49,7 +49,7 @@ const SMALL_REQUEST_BYTES_MAX: usize = 16 << 10;
 
 /// Maximum time that a request waits when its client is over budget; then it is refused. A client that sends its
 /// requests one after the other is slowed down by it and sees no error.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+pub const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Minimum silence before an idle connection that has carried a request may be closed in favour of a new connection.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
@@ -71,20 +71,11 @@ pub enum Refused {
     RequestBytes,
     /// An answer or an event: too many bytes waited to be read.
     AnswerBytes,
-    /// A body: too large, too many values, too deep, too many calls, or not JSON. None of its calls was run.
-    Body,
-    /// A connection was closed: its client did not complete a request in time, or did not read.
-    Slow,
-    /// A call or a subscription: the places that are held for long were taken, or its share of them.
-    Place,
-    /// A call: its turn did not come in time, or too many calls waited for theirs.
-    Turn,
 }
 
 impl Refused {
     /// Names of what is refused, in labels of metrics, in the order of the enum.
-    pub const NAMES: [&str; 9] =
-        ["connection", "idle", "budget", "request_bytes", "answer_bytes", "body", "slow", "place", "turn"];
+    pub const NAMES: [&str; 5] = ["connection", "idle", "budget", "request_bytes", "answer_bytes"];
 }
 
 /// All connected clients and the resources that each address has used.
@@ -133,7 +124,6 @@ pub struct Client {
     /// Bytes that were read from the socket and not yet taken as a request.
     unread: AtomicUsize,
     leave: Notify,
-    presence: OnceLock<Presence>,
 }
 
 /// The reason why there is no free place.
@@ -225,7 +215,6 @@ impl Clients {
             working: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
             leave: Notify::new(),
-            presence: OnceLock::new(),
         });
         open.clients.insert(client.id, Arc::downgrade(&client));
         Ok(client)
@@ -297,19 +286,6 @@ impl Account {
 }
 
 impl Client {
-    /// Takes the second owner of the connection's socket.
-    pub(crate) fn connected(&self, presence: Presence) {
-        let _ = self.presence.set(presence); // a client has one socket
-    }
-
-    /// Completes when the client has closed its end of the connection: nothing more is done for it then.
-    pub async fn has_left(&self) {
-        match self.presence.get() {
-            Some(presence) => presence.ended().await,
-            None => pending().await,
-        }
-    }
-
     /// Completes when this connection has to give its place to another one.
     pub async fn has_to_leave(&self) {
         self.leave.notified().await;
@@ -341,19 +317,6 @@ impl Client {
     /// Returns the time until the address is within its budget again.
     pub fn wait(&self) -> Duration {
         self.account.lock().wait(Instant::now(), &self.clients.limits)
-    }
-
-    /// Waits until the address is within its budget. Returns false if it takes longer than [`WAIT_MAX`], and counts a refusal.
-    pub async fn is_within_budget(&self) -> bool {
-        let wait = self.wait();
-        if !wait.is_zero() {
-            sleep(wait.min(WAIT_MAX)).await;
-        }
-        let is_within = self.wait().is_zero();
-        if !is_within {
-            self.count(Refused::Budget);
-        }
-        is_within
     }
 
     /// Counts a refusal, for the metrics.
@@ -410,11 +373,6 @@ impl Client {
             self.count(Refused::RequestBytes);
         }
         goes_on
-    }
-
-    /// Returns true if a part of a request has arrived, and not the rest.
-    pub(crate) fn is_in_a_request(&self) -> bool {
-        self.unread.load(Relaxed) > 0
     }
 
     /// Returns true if more bytes of a request may be read.

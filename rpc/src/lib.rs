@@ -58,7 +58,6 @@ mod rounds;
 #[cfg(test)]
 mod samples;
 mod server;
-mod socket;
 mod stall;
 mod uri;
 mod websocket;

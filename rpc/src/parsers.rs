@@ -166,8 +166,13 @@ impl Shared {
         reply: oneshot::Sender<Result<Body, Error>>,
     ) -> bool {
         let mut queue = self.lock();
-        queue.waiting.retain(|job| !job.reply.is_closed()); // else its client has left
-        let Ok(place) = self.places.take(&client) else { return false };
+        let take = || self.places.take(&client).ok();
+        let Some(place) = take().or_else(|| {
+            queue.waiting.retain(|job| !job.reply.is_closed());
+            take()
+        }) else {
+            return false;
+        };
         queue.taken += 1;
         let order = Reverse((bytes.len(), queue.taken));
         queue.waiting.push(Job { order, bytes, batch_calls_max, client, reply, _place: place });

@@ -34,7 +34,7 @@ use tokio::{
 use crate::{
     args::Args,
     calls::{answers, no_room, over_budget},
-    clients::{Client, NoPlace, Refused, Room, Work},
+    clients::{self, Client, NoPlace, Refused, Room, Work},
     context::Context,
     error::{Error, Kind},
     events::Hub,
@@ -103,9 +103,6 @@ impl Connection {
     async fn respond(self, request: Request) -> Response {
         let (server, work) = (self.server.clone(), self.client.work());
         let (mut parts, body) = request.into_parts();
-        if parts.method != Method::POST {
-            self.client.take_read(); // all of the request has arrived
-        }
         if let Some(refusal) = self.refuse(&parts) {
             return refusal;
         }
@@ -147,9 +144,22 @@ impl Connection {
         None
     }
 
+    /// Waits until the client's address is within its budget; returns false if that takes too long.
+    async fn within_budget(&self) -> bool {
+        let wait = self.client.wait();
+        if !wait.is_zero() {
+            sleep(wait.min(clients::WAIT_MAX)).await;
+        }
+        let is_within = self.client.wait().is_zero();
+        if !is_within {
+            self.client.count(Refused::Budget);
+        }
+        is_within
+    }
+
     async fn post(self, parts: &Parts, body: Body, work: Work) -> Response {
         let fail = |status, error| rpc(status, jsonrpc::answer(&Value::Null, &Err(error)), false, None);
-        if !self.client.is_within_budget().await {
+        if !self.within_budget().await {
             discard(body).await;
             return fail(StatusCode::TOO_MANY_REQUESTS, over_budget());
         }
@@ -172,10 +182,11 @@ impl Connection {
     }
 
     async fn get(self, parts: &Parts, work: Work) -> Response {
+        self.client.take_read();
         let is_probe = ["/health", "/ready"].contains(&parts.uri.path());
         if is_probe {
             sleep(self.client.wait().min(PROBE_PAUSE)).await; // a busy neighbour must not make the node look dead
-        } else if !self.client.is_within_budget().await {
+        } else if !self.within_budget().await {
             return too_many_requests();
         }
         let called = async {
@@ -201,11 +212,12 @@ impl Connection {
             Ok(upgrade) => upgrade,
             Err(rejection) => return rejection.into_response(),
         };
-        if !self.client.is_within_budget().await {
+        if !self.within_budget().await {
             return too_many_requests();
         }
         let bytes_max = self.server.context.limits.body_bytes_max;
         let Self { server, client, stopped } = self;
+        client.take_read();
         client.becomes_websocket();
         let upgrade = upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).read_buffer_size(READ_BUFFER_BYTES);
         upgrade.on_upgrade(move |socket| async move {
@@ -227,7 +239,6 @@ impl Connection {
         if let Some(announced) =
             announced.filter(|length| length.parse::<usize>().is_ok_and(|length| length > bytes_max))
         {
-            self.client.count(Refused::Body);
             return Err(too_large(announced));
         }
         let read = async {
@@ -239,16 +250,15 @@ impl Connection {
                 })?;
                 self.client.charge_bytes(piece.len());
                 let wrong = match values.count(&piece) {
-                    _ if bytes.len() + piece.len() > bytes_max => Some((Refused::Body, too_large("more"))),
-                    Err(error) => Some((Refused::Body, (StatusCode::OK, error))),
+                    _ if bytes.len() + piece.len() > bytes_max => Some(too_large("more")),
+                    Err(error) => Some((StatusCode::OK, error)),
                     Ok(()) if !self.client.has_room_to_read() => {
-                        let error = Error::server("busy: too many bytes of requests wait: try again later");
-                        Some((Refused::RequestBytes, (StatusCode::SERVICE_UNAVAILABLE, error)))
+                        let text = "busy: too many bytes of requests wait: try again later";
+                        Some((StatusCode::SERVICE_UNAVAILABLE, Error::server(text)))
                     }
                     Ok(()) => None,
                 };
-                if let Some((refused, wrong)) = wrong {
-                    self.client.count(refused);
+                if let Some(wrong) = wrong {
                     drop(bytes);
                     self.client.take_read();
                     discard(Body::from_stream(pieces)).await;
@@ -259,7 +269,6 @@ impl Connection {
             Ok(Bytes::from(bytes))
         };
         let late = || {
-            self.client.count(Refused::Slow);
             bad(Error::invalid_request(format_args!(
                 "the body did not arrive within {} s: send it again",
                 CLIENT_TIMEOUT.as_secs()

@@ -2,7 +2,6 @@
 //! answers no request.
 
 use std::{
-    collections::BTreeMap,
     fs,
     sync::{
         Arc, Mutex,
@@ -39,21 +38,6 @@ impl Usage {
             files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count),
         }
     }
-}
-
-/// Returns the processor time that the threads of a process have used so far, by their names without a number at the end.
-pub fn threads(pid: u32) -> BTreeMap<String, Duration> {
-    let mut used = BTreeMap::new();
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
-    for task in tasks.flatten() {
-        let Ok(stat) = fs::read_to_string(task.path().join("stat")) else { continue }; // it has ended
-        let (Some(from), Some(to)) = (stat.find('('), stat.rfind(')')) else { continue };
-        let name = stat[from + 1..to].trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
-        let fields: Vec<u64> = stat[to + 1..].split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
-        let seconds = fields.iter().sum::<u64>() as f64 / node::os::ticks_per_second() as f64;
-        *used.entry(name.to_owned()).or_default() += Duration::from_secs_f64(seconds);
-    }
-    used
 }
 
 /// Looks at a process until it is dropped.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use app::Taints;
-use serde::Serialize;
 use serde_json::Value;
 use storage::{StoreError, Tip};
 use types::{Height, NsName};
@@ -11,9 +10,9 @@ use types::{Height, NsName};
 use super::earlier::EarlierProver;
 use crate::{
     args::Args,
-    clients::{Client, Place, Places, Refused, Turns},
+    clients::{Client, Place, Places, Turns},
     context::Context,
-    error::{Error, Kind},
+    error::Error,
     events::Hub,
     jsonrpc::Body,
     parsers::{Parsers, Values},
@@ -95,11 +94,7 @@ impl Server {
     ///
     /// Errors: the body is not JSON, has too many calls, or too many bodies wait.
     pub async fn parse(&self, bytes: axum::body::Bytes, client: &Arc<Client>) -> Result<Body, Error> {
-        let parsed = self.parsers.parse(bytes, self.context.limits.batch_calls_max, client).await;
-        if parsed.as_ref().is_err_and(|error| error.kind != Kind::Server) {
-            client.count(Refused::Body);
-        }
-        parsed
+        self.parsers.parse(bytes, self.context.limits.batch_calls_max, client).await
     }
 
     /// Creates a counter for the JSON values of an arriving body.
@@ -166,25 +161,24 @@ impl Server {
     }
 }
 
-/// The result of a method as JSON text.
+/// The result of a method as a JSON value.
 #[derive(Debug)]
 pub struct Answer {
     /// The result of the call.
-    pub json: String,
+    pub value: Value,
     /// True if the result never changes, so that it may be cached.
     pub lasting: bool,
 }
 
 impl Answer {
-    pub(super) fn new(result: impl Serialize, lasting: bool) -> Self {
-        let json = serde_json::to_string(&result).expect("all keys of our documents are texts");
-        Self { json, lasting }
+    pub(super) fn new(value: Value, lasting: bool) -> Self {
+        Self { value, lasting }
     }
 }
 
 impl From<Value> for Answer {
     fn from(value: Value) -> Self {
-        Self::new(value, false)
+        Self { value, lasting: false }
     }
 }
 
