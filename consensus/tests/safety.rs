@@ -303,6 +303,7 @@ fn a_commit_that_contradicts_a_vote_is_evidence_at_its_height_and_after_it() {
     assert_eq!(fetching.contradictions(&commit), [], "it is reported once");
 
     let mut deciding = cast.started(me);
+    deciding.step(now(), proposal(cast.proposal(0, None, block('a'))));
     deciding.step(now(), checked(block('a'), true));
     deciding.step(now(), cast.show(&others, VoteType::Prevote, 0, Some(block('a'))));
     deciding.step(now(), cast.precommit(others[0], 0, None));
