@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::{
     Address, PublicKey, SecretKey, Signature, SignatureError,
-    memo::once,
+    memo::{lives, made, once},
     pb, sha256,
     wire::{DecodeError, Wire},
 };
@@ -183,7 +183,7 @@ impl ConsensusPublicKey {
     ///
     /// Errors: `SignatureError::Mismatch` if the signature does not hold.
     pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), SignatureError> {
-        let parts = [self.key_type().name().as_bytes(), self.bytes(), &signature.0, message];
+        let parts = message_parts(self.key_type(), self.bytes(), signature, message);
         let holds = || match self {
             Self::Secp256k1(key) => key.verify(&sha256(message), signature).is_ok(),
             Self::Ed25519(key) => key.verify(message, signature).is_ok(),
@@ -255,8 +255,17 @@ pub trait ConsensusKey {
 
 impl ConsensusKey for SecretKey {
     fn sign_message(&self, message: &[u8]) -> Signature {
-        self.sign(&sha256(message))
+        let signature = self.sign(&sha256(message));
+        if lives() {
+            made(message_parts(KeyType::Secp256k1, &self.compressed(), &signature, message));
+        }
+        signature
     }
+}
+
+/// Returns the parts of the check of a signature of a message.
+fn message_parts<'a>(key_type: KeyType, key: &'a [u8], signature: &'a Signature, message: &'a [u8]) -> [&'a [u8]; 4] {
+    [key_type.name().as_bytes(), key, &signature.0, message]
 }
 
 /// Secret key of a validator. It is never printed, and its memory is wiped when it is dropped.
@@ -323,7 +332,13 @@ impl ConsensusKey for ConsensusSecretKey {
     fn sign_message(&self, message: &[u8]) -> Signature {
         match self {
             Self::Secp256k1(key) => key.sign_message(message),
-            Self::Ed25519(key) => Signature(key.0.sign(message).to_bytes()),
+            Self::Ed25519(key) => {
+                let signature = Signature(key.0.sign(message).to_bytes());
+                if lives() {
+                    made(message_parts(KeyType::Ed25519, key.0.verification_key().as_ref(), &signature, message));
+                }
+                signature
+            }
         }
     }
 }

@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::{
     Address, Hash,
-    memo::{once, parsed},
+    memo::{lives, made, once, parsed},
 };
 
 /// Reason why a key or a signature is not valid.
@@ -77,18 +77,18 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Creates a key from the 33 bytes of a compressed point.
+    /// Creates a key from the 33 bytes of a compressed point: 2 for an even y or 3 for an odd one, then x.
     ///
-    /// Errors: `SignatureError::PublicKey` if the bytes are not a compressed point on the curve.
+    /// Errors: `SignatureError::PublicKey` if the bytes are not a compressed point on the curve. SEC 1 has also a form without the sign
+    /// of y, which begins with 5. It would give a key a second encoding, and thus a second address.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         let bytes: [u8; 33] = bytes.try_into().map_err(|_| SignatureError::PublicKey)?;
-        let key = parsed(&bytes, || VerifyingKey::from_sec1_bytes(&bytes).ok()).ok_or(SignatureError::PublicKey)?;
-        Ok(Self::new(bytes, key))
-    }
-
-    fn new(bytes: [u8; 33], key: VerifyingKey) -> Self {
-        let address = Address(Ripemd160::digest(Sha256::digest(bytes)).into());
-        Self { bytes, address, key }
+        if !matches!(bytes[0], 2 | 3) {
+            return Err(SignatureError::PublicKey);
+        }
+        let parse = || VerifyingKey::from_sec1_bytes(&bytes).ok().map(|key| (key, address_of(&bytes)));
+        let (key, address) = parsed(&bytes, parse).ok_or(SignatureError::PublicKey)?;
+        Ok(Self { bytes, address, key })
     }
 
     /// Returns the compressed point of 33 bytes.
@@ -117,8 +117,11 @@ impl PublicKey {
     ///
     /// Errors: `SignatureError::Mismatch`, also if only the recovery bit is wrong.
     pub fn verify_recoverable(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
-        let parts: [&[u8]; 4] = [b"transaction", &self.bytes, &signature.0, &digest.0];
-        if once(parts, || self.recovers(digest, signature)) { Ok(()) } else { Err(SignatureError::Mismatch) }
+        if once(transaction_parts(&self.bytes, signature, digest), || self.recovers(digest, signature)) {
+            Ok(())
+        } else {
+            Err(SignatureError::Mismatch)
+        }
     }
 
     fn recovers(&self, digest: &Hash, signature: &TxSignature) -> bool {
@@ -147,6 +150,10 @@ impl TxSignature {
         let (r, s) = parsed.split_scalars();
         (*v <= 1).then_some((*r, *s, *v))
     }
+}
+
+fn address_of(key: &[u8; 33]) -> Address {
+    Address(Ripemd160::digest(Sha256::digest(key)).into())
 }
 
 pub(crate) fn scalar(bytes: [u8; 32]) -> Scalar {
@@ -195,9 +202,14 @@ impl SecretKey {
 
     /// Returns the public half of the key.
     pub fn public_key(&self) -> PublicKey {
-        let key = *self.0.verifying_key();
-        let point = key.to_sec1_point(true);
-        PublicKey::new(point.as_bytes().try_into().expect("a compressed point has 33 bytes"), key)
+        let bytes = self.compressed();
+        PublicKey { bytes, address: address_of(&bytes), key: *self.0.verifying_key() }
+    }
+
+    /// Returns the 33 bytes of the public half of the key.
+    pub(crate) fn compressed(&self) -> [u8; 33] {
+        let point = self.0.verifying_key().to_sec1_point(true);
+        point.as_bytes().try_into().expect("a compressed point has 33 bytes")
     }
 
     /// Signs a 32-byte digest. Cost: about 33 µs.
@@ -214,8 +226,17 @@ impl SecretKey {
         let mut bytes = [0; 65];
         bytes[..64].copy_from_slice(&signature.to_bytes());
         bytes[64] = recovery.to_byte();
-        TxSignature(bytes)
+        let signature = TxSignature(bytes);
+        if lives() && bytes[64] <= 1 {
+            made(transaction_parts(&self.compressed(), &signature, digest));
+        }
+        signature
     }
+}
+
+/// Returns the parts of the check of a recoverable signature.
+fn transaction_parts<'a>(key: &'a [u8; 33], signature: &'a TxSignature, digest: &'a Hash) -> [&'a [u8]; 4] {
+    [b"transaction", key, &signature.0, &digest.0]
 }
 
 impl fmt::Debug for SecretKey {
@@ -295,6 +316,14 @@ mod tests {
         for bad in [&[0_u8; 33][..], &[2; 32], &[4; 65], &[]] {
             assert!(PublicKey::from_bytes(bad).is_err());
         }
+        let mut bytes = *key(7).public_key().bytes();
+        let accepted: Vec<u8> = (0..=u8::MAX)
+            .filter(|tag| {
+                bytes[0] = *tag;
+                PublicKey::from_bytes(&bytes).is_ok()
+            })
+            .collect();
+        assert_eq!(accepted, [2, 3], "one point, one encoding");
         assert_eq!(format!("{:?}", key(1)), "SecretKey(hidden)");
     }
 }

@@ -1,17 +1,31 @@
-//! Results of signature checks, and parsed keys, that one thread remembers, so that a simulated cluster checks each signature
-//! and decompresses each key once for all its nodes. A node never does this: it needs the feature `memo` and a [`Memo`] that lives.
+//! Results of signature checks, and parsed keys, that one thread remembers, so that a simulated cluster checks each foreign signature
+//! and decompresses each key once for all its nodes. It does not check what a key of the cluster has signed: that holds for exactly this
+//! key, signature and message. A node never does this: it needs the feature `memo` and a [`Memo`] that lives.
 
+use k256::ecdsa::VerifyingKey;
 #[cfg(feature = "memo")]
 pub use remembered::Memo;
 #[cfg(feature = "memo")]
-pub(crate) use remembered::{once, parsed};
+pub(crate) use remembered::{lives, made, once, parsed};
 
+use crate::Address;
+
+/// A parsed key and its address.
+type Parsed = (VerifyingKey, Address);
+
+/// Returns true while a memo lives.
 #[cfg(not(feature = "memo"))]
-use k256::ecdsa::VerifyingKey;
+pub(crate) const fn lives() -> bool {
+    false
+}
+
+/// Remembers that a signature holds, because the key has just made it. `parts` are those of [`once`].
+#[cfg(not(feature = "memo"))]
+pub(crate) fn made(_: [&[u8]; 4]) {}
 
 /// Returns the key of a compressed point, or `None` if there is no such point. `parse` decompresses it.
 #[cfg(not(feature = "memo"))]
-pub(crate) fn parsed(_: &[u8; 33], parse: impl FnOnce() -> Option<VerifyingKey>) -> Option<VerifyingKey> {
+pub(crate) fn parsed(_: &[u8; 33], parse: impl FnOnce() -> Option<Parsed>) -> Option<Parsed> {
     parse()
 }
 
@@ -25,16 +39,15 @@ pub(crate) fn once(_: [&[u8]; 4], check: impl FnOnce() -> bool) -> bool {
 mod remembered {
     use std::{cell::RefCell, collections::BTreeMap};
 
-    use k256::ecdsa::VerifyingKey;
-
+    use super::Parsed;
     use crate::{Hash, blake3_parts};
 
     thread_local! {
         static RESULTS: RefCell<Option<BTreeMap<Hash, bool>>> = const { RefCell::new(None) };
-        static KEYS: RefCell<Option<BTreeMap<[u8; 33], Option<VerifyingKey>>>> = const { RefCell::new(None) };
+        static KEYS: RefCell<Option<BTreeMap<[u8; 33], Option<Parsed>>>> = const { RefCell::new(None) };
     }
 
-    /// A time in which this thread checks each signature, and decompresses each key, once. It ends, and the results are
+    /// A time in which this thread checks each signature, and decompresses each key, at most once. It ends, and the results are
     /// forgotten, when this is dropped.
     #[derive(Debug)]
     pub struct Memo(());
@@ -61,9 +74,19 @@ mod remembered {
         }
     }
 
+    /// Returns true while a [`Memo`] lives in this thread.
+    pub(crate) fn lives() -> bool {
+        RESULTS.with_borrow(Option::is_some)
+    }
+
+    /// Remembers that a signature holds, because the key has just made it. `parts` are those of [`once`].
+    pub(crate) fn made(parts: [&[u8]; 4]) {
+        RESULTS.with_borrow_mut(|results| results.as_mut().map(|results| results.insert(blake3_parts(&parts), true)));
+    }
+
     /// Returns the result of this check, which is made unless the same `parts` were checked before while a [`Memo`] lives.
     pub(crate) fn once(parts: [&[u8]; 4], check: impl FnOnce() -> bool) -> bool {
-        if RESULTS.with_borrow(Option::is_none) {
+        if !lives() {
             return check();
         }
         let name = blake3_parts(&parts);
@@ -76,7 +99,7 @@ mod remembered {
     }
 
     /// Returns the key of a compressed point, which `parse` decompresses unless it did so before while a [`Memo`] lives.
-    pub(crate) fn parsed(bytes: &[u8; 33], parse: impl FnOnce() -> Option<VerifyingKey>) -> Option<VerifyingKey> {
+    pub(crate) fn parsed(bytes: &[u8; 33], parse: impl FnOnce() -> Option<Parsed>) -> Option<Parsed> {
         let known = KEYS.with_borrow(|keys| keys.as_ref()?.get(bytes).copied());
         known.unwrap_or_else(|| {
             let key = parse();
@@ -87,6 +110,8 @@ mod remembered {
 
     #[cfg(test)]
     mod tests {
+        use k256::ecdsa::VerifyingKey;
+
         use super::*;
 
         #[test]
@@ -115,9 +140,27 @@ mod remembered {
         }
 
         #[test]
+        fn what_a_key_has_just_signed_is_known_to_hold_for_this_key_and_message_only() {
+            let never = || panic!("it is known");
+            let part = |byte: u8| [byte; 32];
+            let (kind, key, signature, message) = (part(1), part(2), part(3), part(4));
+            made([&kind, &key, &signature, &message]);
+            assert!(!once([&kind, &key, &signature, &message], || false), "no memo lives");
+            let _memo = Memo::new();
+            made([&kind, &key, &signature, &message]);
+            assert!(once([&kind, &key, &signature, &message], never));
+            let other = part(5);
+            assert!(!once([&other, &key, &signature, &message], || false));
+            assert!(!once([&kind, &other, &signature, &message], || false));
+            assert!(!once([&kind, &key, &other, &message], || false));
+            assert!(!once([&kind, &key, &signature, &other], || false));
+        }
+
+        #[test]
         fn each_key_is_decompressed_once_while_a_memo_lives() {
-            let bytes = *crate::SecretKey::from_bytes(&[7; 32]).expect("a scalar").public_key().bytes();
-            let parse = || VerifyingKey::from_sec1_bytes(&bytes).ok();
+            let key = crate::SecretKey::from_bytes(&[7; 32]).expect("a scalar").public_key();
+            let bytes = *key.bytes();
+            let parse = || VerifyingKey::from_sec1_bytes(&bytes).ok().map(|parsed| (parsed, key.address()));
             let never = || panic!("it was decompressed before");
             let memo = Memo::new();
             assert!(parsed(&bytes, parse).is_some());
