@@ -69,7 +69,8 @@
 //! - **S6** A read outside the window is an error that contains the bound, never an empty answer
 //!   (`reads_below_the_window_are_pruned_and_above_the_tip_are_future`).
 //! - **S7** Rows that are deleted from the disk were durably outside the window before, and no reader still needs them
-//!   (`a_crash_after_pruning_does_not_restore_the_old_window`, `a_held_reader_keeps_its_height_through_a_prune`).
+//!   (`a_crash_after_pruning_does_not_restore_the_old_window`, `a_window_that_moved_before_a_kill_can_move_back`,
+//!   `a_held_reader_keeps_its_height_through_a_prune`).
 //! - **S8** Rewinding to a height leaves exactly the rows that existed when it was committed
 //!   (`rewind_leaves_exactly_the_rows_of_that_height`). After an interruption the tip is there already, and
 //!   [`Store::unfinished_rewind`] says so until the rows are gone or their heights committed again

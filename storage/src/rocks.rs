@@ -323,7 +323,7 @@ impl Kv for RocksKv {
         if self.floors[cf as usize].fetch_max(height.0, Ordering::Relaxed) >= height.0 {
             return Ok(());
         }
-        if cf.height_at() == HeightAt::KeyStart && self.writer().synced.is_some() {
+        if cf.height_at() == HeightAt::KeyStart {
             let (from, to) = (schema::height(Height(0)), schema::height(height));
             // Dropping whole files includes the last key, but deleting a range of rows excludes it.
             let last = schema::last_of(Height(height.0 - 1));

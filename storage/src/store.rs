@@ -182,7 +182,6 @@ impl<K: Kv> Store<K> {
                 return Err(store.damaged("its earliest height is above its tip"));
             }
             *lock(&store.window) = Window::new(earliest);
-            store.forget(earliest)?;
         }
         store.reload()?;
         Ok(store)

@@ -1,7 +1,7 @@
 //! The kept window: its start, the readers below it, and deletion of the rows under it.
 //!
-//! Moving the window writes one small row. Only every [`FORGET_STEP`] heights the move is synced and the database then
-//! receives the order to delete: rows that are gone from the disk were durably outside the window before (S7). Deletions
+//! Moving the window writes one small row. The first move of a process, and then one every [`FORGET_STEP`] heights, is synced, and
+//! the database receives the order to delete after it: rows that are gone from the disk were durably outside the window before (S7). Deletions
 //! in the state that left the window are then removed one by one, because no compaction can.
 
 use std::collections::BTreeMap;
@@ -26,8 +26,10 @@ const SWEEP_BATCH_BYTES: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     earliest: Height,
-    /// The database has received the order to delete everything below this height.
-    forgotten: Height,
+    /// This process has ordered the database to delete everything below this height. It does so only after a sync of its own: the
+    /// start of the window that it finds at first may be the unsynced write of a process that was killed, which the next loss of
+    /// power takes back.
+    forgotten: Option<Height>,
     /// The deletions below this height are removed; the next synced write makes that durable.
     swept: Height,
     /// Heights that are being read, and the number of readers of each.
@@ -36,7 +38,7 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(earliest: Height) -> Self {
-        Self { earliest, forgotten: earliest, swept: Height::GENESIS, held: BTreeMap::new() }
+        Self { earliest, ..Self::default() }
     }
 
     /// Registers a reader of the state at `height`.
@@ -95,7 +97,8 @@ impl<K: Kv> Store<K> {
         lock(&self.window).earliest_state()
     }
 
-    /// Moves the start of the window to `retain`, and every [`FORGET_STEP`] heights deletes the rows below it.
+    /// Moves the start of the window to `retain`. The first move of a process, and then one every [`FORGET_STEP`] heights, deletes
+    /// the rows below it.
     ///
     /// The tip is always kept. A height at or below the start of the window changes nothing. Call this off the commit
     /// path, from any thread.
@@ -113,7 +116,7 @@ impl<K: Kv> Store<K> {
             if !mutated(Mutation::AnnounceLate) {
                 window.earliest = earliest;
             }
-            (earliest, earliest.0 - window.forgotten.0 >= FORGET_STEP)
+            (earliest, window.forgotten.is_none_or(|forgotten| earliest.0.saturating_sub(forgotten.0) >= FORGET_STEP))
         };
         let mut batch = Batch::new();
         batch.put(Cf::Meta, meta::EARLIEST, schema::height(earliest));
@@ -125,7 +128,7 @@ impl<K: Kv> Store<K> {
             self.forget(below)?;
             self.sweep(below)?;
             let mut window = lock(&self.window);
-            (window.forgotten, window.swept) = (below, below);
+            (window.forgotten, window.swept) = (Some(below), below);
         }
         if mutated(Mutation::AnnounceLate) {
             lock(&self.window).earliest = earliest;

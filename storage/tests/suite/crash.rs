@@ -158,6 +158,7 @@ pub fn a_height_costs_two_syncs() {
     let disk = MemDisk::new();
     let store = open(&disk);
     let mut chain = Chain::start(&store, 1, row(0));
+    live(&store, &mut chain, 5).unwrap(); // its first prune is synced
     let before = store.kv().stats();
     live(&store, &mut chain, 10).unwrap();
     let after = store.kv().stats();
@@ -178,6 +179,28 @@ pub fn a_crash_after_pruning_does_not_restore_the_old_window() {
     disk.crash(0);
     let store = open(&disk);
     assert_eq!(store.earliest(), Height(FORGET_STEP + 1), "the window moved durably before anything was forgotten");
+    check_whole(&store, &chain);
+}
+
+/// The process that follows a killed one finds a start of the window that is not durable, and deletes nothing because of it.
+#[test]
+pub fn a_window_that_moved_before_a_kill_can_move_back() {
+    let disk = MemDisk::new();
+    let store = open(&disk);
+    let mut chain = Chain::start(&store, 1, row(0));
+    for n in 1..=20 {
+        chain.commit(&store, row(n));
+    }
+    store.prune(Height(5)).unwrap(); // the first one is synced
+    store.prune(Height(9)).unwrap();
+    drop(store);
+    let store = open(&disk);
+    assert_eq!(store.earliest(), Height(9));
+    check_whole(&store, &chain);
+    drop(store);
+    disk.crash(0);
+    let store = open(&disk);
+    assert_eq!(store.earliest(), Height(5), "the loss of power took the move back");
     check_whole(&store, &chain);
 }
 

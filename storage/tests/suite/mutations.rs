@@ -34,7 +34,7 @@ types::detections! {
     IgnoreReaders: prune::rows_that_a_reader_needs_are_not_deleted "and height 5 is read";
 
     DeleteInForce: prune::heights_above_a_prune_read_as_before "the state at 79 is another one";
-    DeleteRulesInForce: store::memory::pruning_removes_heights_in_steps_and_keeps_sets_and_parameters_in_force "height 129 has no row in validators";
+    DeleteRulesInForce: store::memory::pruning_removes_heights_in_steps_and_keeps_sets_and_parameters_in_force "height 130 has no row in validators";
     DeleteForEvidence: evidence::memory::what_checks_evidence_outlives_the_window "Pruned { got: Height(10)";
     KeepDeletions: history::rows_below_the_window_are_gone_from_memory "one more than heights";
     DeleteLaterVersions: prune::heights_above_a_prune_read_as_before "is another one";
