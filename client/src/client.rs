@@ -196,9 +196,10 @@ impl Client {
         ClientError::NoAnswer { url: self.url(), option: self.option, reason: reason.to_owned() }
     }
 
-    /// Returns the error of a node that refused a call. The text comes from another program, so its length is bounded.
+    /// Returns the error of a node that refused a call. The text comes from another program, so its length is bounded, and it
+    /// loses what would control a terminal.
     pub(crate) fn refusal(&self, method: &str, said: &str) -> ClientError {
-        let said = said.chars().take(SAID_CHARS_MAX).collect();
+        let said = said.chars().filter(|c| types::is_plain(*c)).take(SAID_CHARS_MAX).collect();
         ClientError::Node { url: self.url(), method: method.to_owned(), said }
     }
 
@@ -283,6 +284,9 @@ pub mod tests {
         let client = answering("500 Internal Server Error", error);
         let error = client.call("block", json!({})).unwrap_err().to_string();
         assert_eq!(error, format!("{} refuses the call of `block`: no height 9", client.url()));
+        let hostile = r#"{"error":{"message":"no\u001b[2J\n\u009cheight"}}"#;
+        let error = node(&[hostile]).call("m", json!({})).unwrap_err().to_string();
+        assert!(error.ends_with(": no[2Jheight"), "{error:?}");
         for (status, body) in [("200 OK", "<html>"), ("404 Not Found", ""), ("200 OK", "{}"), ("302 Found", "[]")] {
             let error = answering(status, body).call("m", json!({})).unwrap_err();
             assert!(matches!(&error, ClientError::NoAnswer { .. }), "{body}: {error}");

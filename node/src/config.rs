@@ -80,6 +80,9 @@ section! {
         /// Maximum processor time of one address, for its requests, checks of its transactions, and its events, in percent of one core,
         /// after a burst of two seconds at that rate. 0: no limit.
         max_client_cpu_percent: usize = 50,
+        /// Maximum processor time of all addresses together, in percent of all cores of the machine, after a burst of two seconds at that
+        /// rate. While they ask for more, each has an equal share of it. 0: no limit.
+        max_cpu_percent: usize = 50,
         /// Maximum number of WebSocket clients with subscriptions, and maximum number of calls of broadcast_tx_commit that wait. One
         /// address may have half of each.
         max_subscription_clients: usize = 100,

@@ -296,8 +296,6 @@ impl CatchingUp {
     }
 }
 
-/// Timers in the order of their deadlines; timers with the same deadline keep the order of their start. None is
-/// cancelled: the replica ignores one that no longer matters, and its own bounds limit how many it starts.
 /// Logs evidence that this node has seen for the first time.
 fn report(evidence: &types::Evidence) {
     let hash = evidence.hash();
@@ -320,6 +318,8 @@ fn report(evidence: &types::Evidence) {
     }
 }
 
+/// Timers in the order of their deadlines; timers with the same deadline keep the order of their start. None is
+/// cancelled: the replica ignores one that no longer matters, and its own bounds limit how many it starts.
 #[derive(Debug, Default)]
 struct Timers {
     heap: BinaryHeap<Reverse<(Instant, u64, Timer)>>,

@@ -247,8 +247,7 @@ mod tests {
     #[test]
     fn connections_and_subscriptions_of_clients_are_shown_as_they_are() {
         let metrics = Metrics::new("cometbft", &ChainId::new("test-1").unwrap());
-        let limits =
-            clients::Limits { connections_max: 9, address_connections_max: 9, bytes_per_second: 0, cpu_percent: 0 };
+        let limits = clients::Limits::of_connections(9, 9);
         let clients = Clients::new(limits);
         metrics.watch_clients(clients.clone());
         let shows = |connections: usize, subscriptions: usize| {

@@ -56,6 +56,7 @@ pub(crate) fn context(handles: NodeHandles<'_>) -> Context {
         open_connections_per_address_max: settings.max_open_connections_per_address,
         client_bytes_per_second: settings.max_client_bytes_per_second,
         client_cpu_percent: settings.max_client_cpu_percent,
+        all_cpu_percent: settings.max_cpu_percent * std::thread::available_parallelism().map_or(1, usize::from),
         allowed_hosts: settings.allowed_hosts.clone(),
         subscription_clients_max: settings.max_subscription_clients,
         subscriptions_per_client_max: settings.max_subscriptions_per_client,

@@ -19,14 +19,11 @@ mod transport;
 
 use std::sync::{Mutex, PoisonError};
 
-use hostile::{Bounds, Siege, sender, transfers};
+use hostile::{Bounds, Siege};
 use liar::Target;
-use processes::eventually;
-use serde_json::json;
-use types::limits::TX_MESSAGES_MAX;
 
 /// Bounds of the victim for any attack.
-const FEW: Bounds = Bounds { resident_mb: 64, files: 80, cpu_seconds: 3.0 };
+const FEW: Bounds = Bounds { resident_mb: 64, files: 80, cpu_seconds: 3.0, cores: 0.0 };
 
 /// The flags of the victim: as on the internet, where addresses are limited, with shorter timeouts.
 const FLAGS: [&str; 4] = [
@@ -51,7 +48,7 @@ macro_rules! endures {
 fn hostile_connections_do_no_harm() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut siege = Siege::start(&FLAGS);
-    make_blocks(&siege);
+    siege.make_blocks();
     let target = Target::of(&siege, 0);
     endures!(siege, target, FEW, transport::half_open);
     endures!(siege, target, FEW, transport::silent_handshakes);
@@ -80,15 +77,4 @@ fn hostile_messages_do_no_harm() {
     siege.betray();
     endures!(siege, target, Bounds { cpu_seconds: 30.0, ..FEW }, lies::useless_floods);
     siege.ends_well();
-}
-
-/// Commits transactions whose blocks are larger than what a stream carries unread.
-fn make_blocks(siege: &Siege) {
-    for nonce in 0..16 {
-        let txs = (1..=64).map(|index| transfers(&sender(index), nonce, TX_MESSAGES_MAX));
-        let txs = txs.map(|tx| json!({ "tx": data_encoding::BASE64.encode(&tx) }));
-        let answers = siege.nodes[1].batch("broadcast_tx_sync", txs);
-        assert!(answers.iter().all(|answer| answer["result"]["code"] == 0), "{:?}", answers.first());
-    }
-    eventually("all are committed", || siege.metric("mempool_size", "") == 0.0);
 }

@@ -44,7 +44,9 @@ impl Net {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let homes = Homes::with(validators, Duration::from_secs(1), |options| options.senders = senders);
         // All load comes from one address, whose share of a node's processor time would end before one node is saturated.
-        let unlimited = ["--rpc.max_client_cpu_percent", "0", "--rpc.max_client_bytes_per_second", "0"];
+        let unlimited = ["max_client_cpu_percent", "max_cpu_percent", "max_client_bytes_per_second"];
+        let unlimited = unlimited.map(|setting| format!("--rpc.{setting}=0"));
+        let unlimited: Vec<&str> = unlimited.iter().map(String::as_str).collect();
         let starting: Vec<_> = (0..validators).map(|index| Validator::spawn(&homes.home(index), &unlimited)).collect();
         let mut nodes: Vec<Validator> = starting.into_iter().map(Validator::listening).collect();
         nodes.iter_mut().for_each(|node| node.wait_for_height(1));

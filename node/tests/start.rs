@@ -401,7 +401,7 @@ fn unpayable(nonce: u64) -> Vec<u8> {
 fn a_refused_check_of_a_transaction_is_counted_like_a_refused_submission() {
     let homes = one();
     let node = Node::start(Config::load(&homes.home(0), &[]).unwrap()).unwrap();
-    let limits = Limits { connections_max: 9, address_connections_max: 9, bytes_per_second: 0, cpu_percent: 0 };
+    let limits = Limits::of_connections(9, 9);
     let payer = Clients::new(limits).enter([127, 0, 0, 1].into()).unwrap();
     let counted = |count| {
         let text = node.metrics().text();
@@ -422,7 +422,7 @@ fn a_refused_check_of_a_transaction_is_counted_like_a_refused_submission() {
 fn a_client_pays_for_the_checks_of_its_transactions() {
     let homes = one();
     let node = Node::start(Config::load(&homes.home(0), &[]).unwrap()).unwrap();
-    let limits = Limits { connections_max: 9, address_connections_max: 9, bytes_per_second: 0, cpu_percent: 1 };
+    let limits = Limits { cpu_percent: 1, ..Limits::of_connections(9, 9) };
     let clients = Clients::new(limits);
     let [payer, other] = [1, 2].map(|last| clients.enter([127, 0, 0, last].into()).unwrap());
     let check = |number| node.submitter().check(unpayable(number), payer.clone());

@@ -6,34 +6,37 @@
 //! | connections | [`Limits::connections_max`] | [`Limits::address_connections_max`] | evicts an idle one, else 503 |
 //! | bytes of requests without an answer yet | [`REQUEST_BYTES_MAX`] | half | 503, or the connection is closed |
 //! | bytes of answers not read yet | [`ANSWER_BYTES_MAX`] | half | the call is answered with an error |
-//! | bytes, processor time, per second | – | [`Limits`] | a request waits up to [`WAIT_MAX`], then 429; events wait |
+//! | bytes per second | – | [`Limits::bytes_per_second`] | a request waits up to [`WAIT_MAX`], then 429; events wait |
+//! | processor time per second | [`Limits::all_cpu_percent`] | [`Limits::cpu_percent`] | the same |
 //! | places that are held for long: [`Places`] | `max` | half | the call is answered with an error |
 //! | concurrent calls of high cost: [`Turns`] | `running_max` | take turns | the call waits, then gets an error |
+//!
+//! While all addresses together are over the total of processor time, each has an equal share of it.
 //!
 //! An address is an IPv4 address or an IPv6 network of 64 bits. The debt of an address outlives its connections.
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
+    future::{pending, poll_fn},
     net::IpAddr,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
-use crate::cpu;
+use crate::{cpu, socket::Presence};
 
 mod budget;
 mod places;
 mod turns;
 
-use budget::Debt;
 pub use budget::Limits;
+use budget::{Debt, Total};
 pub use places::{Place, Places};
 pub use turns::{Turn, Turns};
 
@@ -58,6 +61,9 @@ const IDLE_GRACE: Duration = Duration::from_secs(5);
 /// a connection are dropped.
 const DEBTORS_MAX: usize = 4096;
 
+/// Minimum time between two searches for addresses that owe nothing any more.
+const FORGIVE_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What was refused to clients, because of a bound on what they may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -71,11 +77,20 @@ pub enum Refused {
     RequestBytes,
     /// An answer or an event: too many bytes waited to be read.
     AnswerBytes,
+    /// A body: too large, too many values, too deep, too many calls, or not JSON. None of its calls was run.
+    Body,
+    /// A connection was closed: its client did not complete a request in time, or did not read.
+    Slow,
+    /// A call or a subscription: the places that are held for long were taken, or its share of them.
+    NoPlace,
+    /// A call: its turn did not come in time, or too many calls waited for theirs.
+    NoTurn,
 }
 
 impl Refused {
     /// Names of what is refused, in labels of metrics, in the order of the enum.
-    pub const NAMES: [&str; 5] = ["connection", "idle", "budget", "request_bytes", "answer_bytes"];
+    pub const NAMES: [&str; 9] =
+        ["connection", "idle", "budget", "request_bytes", "answer_bytes", "body", "slow", "place", "turn"];
 }
 
 /// All connected clients and the resources that each address has used.
@@ -84,6 +99,9 @@ pub struct Clients {
     limits: Limits,
     began: Instant,
     open: Mutex<Open>,
+    cpu: Mutex<Total>,
+    /// Number of addresses that have connections or owe something. Changes only under the lock of [`Open`].
+    addresses: AtomicUsize,
     request_bytes: AtomicUsize,
     answer_bytes: AtomicUsize,
     subscriptions: AtomicUsize,
@@ -93,6 +111,8 @@ pub struct Clients {
 #[derive(Debug, Default)]
 struct Open {
     next_id: u64,
+    /// When paid debts were forgotten for the last time.
+    forgiven: Option<Instant>,
     clients: HashMap<u64, Weak<Client>>,
     accounts: HashMap<IpAddr, Arc<Account>>,
 }
@@ -124,6 +144,7 @@ pub struct Client {
     /// Bytes that were read from the socket and not yet taken as a request.
     unread: AtomicUsize,
     leave: Notify,
+    presence: OnceLock<Presence>,
 }
 
 /// The reason why there is no free place.
@@ -148,10 +169,13 @@ impl NoPlace {
 impl Clients {
     /// Creates the registry without clients.
     pub fn new(limits: Limits) -> Arc<Self> {
+        let began = Instant::now();
         Arc::new(Self {
             limits,
-            began: Instant::now(),
+            began,
             open: Mutex::default(),
+            cpu: Mutex::new(Total::none(began)),
+            addresses: AtomicUsize::new(0),
             request_bytes: AtomicUsize::new(0),
             answer_bytes: AtomicUsize::new(0),
             subscriptions: AtomicUsize::new(0),
@@ -190,7 +214,7 @@ impl Clients {
         // too.
         let mut seen = Vec::new();
         let mut open = self.lock();
-        open.forgive();
+        open.forgive(self);
         let account = open.accounts.entry(address).or_insert_with(|| Arc::new(Account::new())).clone();
         let share = self.limits.address_connections_max.min(self.limits.connections_max);
         let is_full = open.clients.len() >= self.limits.connections_max;
@@ -204,6 +228,7 @@ impl Clients {
         }
         open.next_id += 1;
         account.connections.fetch_add(1, Relaxed);
+        self.addresses.store(open.accounts.len(), Relaxed);
         let client = Arc::new(Client {
             clients: self.clone(),
             account,
@@ -215,6 +240,7 @@ impl Clients {
             working: AtomicUsize::new(0),
             unread: AtomicUsize::new(0),
             leave: Notify::new(),
+            presence: OnceLock::new(),
         });
         open.clients.insert(client.id, Arc::downgrade(&client));
         Ok(client)
@@ -226,8 +252,17 @@ impl Clients {
         self.lock().evict(&mut seen, None, self.elapsed_ms());
     }
 
+    /// Returns the number of cores that one address may use now; 0 means no limit.
+    fn cpu_rate(&self, now: Instant) -> f64 {
+        self.total().cpu_rate(now, &self.limits, self.addresses.load(Relaxed))
+    }
+
     fn elapsed_ms(&self) -> u64 {
         self.began.elapsed().as_millis() as u64
+    }
+
+    fn total(&self) -> MutexGuard<'_, Total> {
+        self.cpu.lock().expect("a thread that panics stops the process")
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -252,21 +287,30 @@ impl Open {
 
     /// Stops counting a connection. Calling it again for the same connection has no effect.
     fn forget(&mut self, client: &Client) {
-        if self.clients.remove(&client.id).is_none() {
-            return;
-        }
-        let account = &client.account;
-        if account.connections.fetch_sub(1, Relaxed) == 1
-            && account.lock().is_paid(Instant::now(), &client.clients.limits)
-        {
-            self.accounts.remove(&client.address);
+        if self.clients.remove(&client.id).is_some() {
+            client.account.connections.fetch_sub(1, Relaxed);
         }
     }
 
-    fn forgive(&mut self) {
-        if self.accounts.len() >= self.clients.len() + DEBTORS_MAX {
-            self.accounts.retain(|_, account| account.connections.load(Relaxed) > 0);
+    /// Forgets the addresses without a connection that owe nothing, or more of them when there are too many. It looks at them once in
+    /// a while, and then takes O(addresses).
+    fn forgive(&mut self, clients: &Clients) {
+        let now = Instant::now();
+        if self.forgiven.is_some_and(|last| now.duration_since(last) < FORGIVE_INTERVAL) && !self.has_many_debtors() {
+            return;
         }
+        self.forgiven = Some(now);
+        let cpu_rate = clients.cpu_rate(now);
+        let is_here = |account: &Account| account.connections.load(Relaxed) > 0;
+        self.accounts.retain(|_, account| is_here(account) || !account.lock().is_paid(now, &clients.limits, cpu_rate));
+        if self.has_many_debtors() {
+            self.accounts.retain(|_, account| is_here(account));
+        }
+        clients.addresses.store(self.accounts.len(), Relaxed);
+    }
+
+    fn has_many_debtors(&self) -> bool {
+        self.accounts.len() >= self.clients.len() + DEBTORS_MAX
     }
 }
 
@@ -276,7 +320,7 @@ impl Account {
             connections: AtomicUsize::new(0),
             request_bytes: AtomicUsize::new(0),
             answer_bytes: AtomicUsize::new(0),
-            debt: Mutex::new(Debt::none()),
+            debt: Mutex::new(Debt::none(Instant::now())),
         }
     }
 
@@ -286,6 +330,19 @@ impl Account {
 }
 
 impl Client {
+    /// Takes the second owner of the connection's socket.
+    pub(crate) fn connected(&self, presence: Presence) {
+        let _ = self.presence.set(presence); // a client has one socket
+    }
+
+    /// Completes when the client has closed its end of the connection: nothing more is done for it then.
+    pub async fn has_left(&self) {
+        match self.presence.get() {
+            Some(presence) => presence.ended().await,
+            None => pending().await,
+        }
+    }
+
     /// Completes when this connection has to give its place to another one.
     pub async fn has_to_leave(&self) {
         self.leave.notified().await;
@@ -316,7 +373,22 @@ impl Client {
 
     /// Returns the time until the address is within its budget again.
     pub fn wait(&self) -> Duration {
-        self.account.lock().wait(Instant::now(), &self.clients.limits)
+        let now = Instant::now();
+        let cpu_rate = self.clients.cpu_rate(now);
+        self.account.lock().wait(now, &self.clients.limits, cpu_rate)
+    }
+
+    /// Waits until the address is within its budget. Returns false if it takes longer than [`WAIT_MAX`], and counts a refusal.
+    pub async fn is_within_budget(&self) -> bool {
+        let wait = self.wait();
+        if !wait.is_zero() {
+            sleep(wait.min(WAIT_MAX)).await;
+        }
+        let is_within = self.wait().is_zero();
+        if !is_within {
+            self.count(Refused::Budget);
+        }
+        is_within
     }
 
     /// Counts a refusal, for the metrics.
@@ -326,7 +398,7 @@ impl Client {
 
     /// Charges bytes to the address: of requests that it sent, or of events that it received.
     pub fn charge_bytes(&self, bytes: usize) {
-        self.account.lock().bytes += bytes as f64;
+        self.account.lock().add_bytes(bytes);
     }
 
     /// Runs `work` on the calling thread and charges the processor time that it takes to the address.
@@ -345,7 +417,8 @@ impl Client {
 
     /// Charges processor time to the address; for a thread that works for several clients.
     pub fn charge_cpu(&self, used: Duration) {
-        self.account.lock().cpu_seconds += used.as_secs_f64();
+        self.account.lock().add_cpu(used);
+        self.clients.total().add_cpu(used);
     }
 
     /// Returns the address that is charged. All clients with this address share one account.
@@ -375,10 +448,16 @@ impl Client {
         goes_on
     }
 
-    /// Returns true if more bytes of a request may be read.
+    /// Returns true if a part of a request has arrived, and not the rest.
+    pub(crate) fn is_in_a_request(&self) -> bool {
+        self.unread.load(Relaxed) > 0
+    }
+
+    /// Returns true if more bytes of a request may be read: those of a small request always, others while there is room.
     pub fn has_room_to_read(&self) -> bool {
-        self.clients.request_bytes.load(Relaxed) <= REQUEST_BYTES_MAX
-            && self.account.request_bytes.load(Relaxed) <= REQUEST_BYTES_MAX / 2
+        self.unread.load(Relaxed) <= SMALL_REQUEST_BYTES_MAX
+            || self.clients.request_bytes.load(Relaxed) <= REQUEST_BYTES_MAX
+                && self.account.request_bytes.load(Relaxed) <= REQUEST_BYTES_MAX / 2
     }
 
     /// Takes the bytes that were read as one request: the next bytes belong to another one. They count until the guard
@@ -417,7 +496,9 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.release_read(self.unread.load(Relaxed));
         let clients = self.clients.clone();
-        clients.lock().forget(self);
+        let mut open = clients.lock();
+        open.forget(self);
+        open.forgive(&clients);
     }
 }
 
@@ -486,7 +567,7 @@ pub(crate) mod tests {
     use super::*;
 
     const LIMITS: Limits =
-        Limits { connections_max: 8, address_connections_max: 4, bytes_per_second: 1000, cpu_percent: 50 };
+        Limits { bytes_per_second: 1000, cpu_percent: 50, all_cpu_percent: 100, ..Limits::of_connections(8, 4) };
 
     fn ip(last: u8) -> IpAddr {
         IpAddr::from([127, 0, 0, last])
@@ -542,6 +623,19 @@ pub(crate) mod tests {
         assert_eq!(clients.enter(ip(2)).unwrap().wait(), Duration::ZERO, "others do not pay for it");
     }
 
+    #[test]
+    fn addresses_that_left_still_share_what_all_may_use() {
+        let clients = Clients::new(LIMITS);
+        for last in 1..=4 {
+            clients.enter(ip(last)).unwrap().charge_cpu(Duration::from_secs(1));
+        }
+        let fifth = clients.enter(ip(5)).unwrap();
+        assert_eq!(fifth.wait(), Duration::ZERO, "it has used nothing");
+        fifth.charge_cpu(Duration::from_millis(900));
+        let wait = fifth.wait();
+        assert!((2.0..2.5).contains(&wait.as_secs_f64()), "a fifth of a core, with a burst of 0.4 s: {wait:?}");
+    }
+
     #[tokio::test]
     async fn a_future_is_charged_at_each_poll() {
         let [one, two, _] = connected();
@@ -555,9 +649,9 @@ pub(crate) mod tests {
             spin();
         };
         one.paying(work).await;
-        let paid = one.account.lock().cpu_seconds;
-        assert!((0.04..0.2).contains(&paid), "{paid}");
-        assert!(two.account.lock().cpu_seconds < 1e-9);
+        let paid = one.account.lock().cpu();
+        assert!((0.04..0.2).contains(&paid.as_secs_f64()), "{paid:?}");
+        assert_eq!(two.account.lock().cpu(), Duration::ZERO);
     }
 
     #[test]
@@ -571,8 +665,8 @@ pub(crate) mod tests {
         );
         assert!(!one.has_room_to_read() && two.has_room_to_read());
         let taken = one.take_read();
-        assert!(!one.has_room_to_read(), "it waits in memory until it is answered");
-        assert!(one.read(SMALL_REQUEST_BYTES_MAX), "small ones go on");
+        assert!(one.read(SMALL_REQUEST_BYTES_MAX) && one.has_room_to_read(), "small ones go on");
+        assert!(one.read(1) && !one.has_room_to_read(), "what was taken waits in memory until it is answered");
         drop(work);
         assert!(!one.read(1), "a request whose head is not complete can get no answer");
         let _work = one.work();

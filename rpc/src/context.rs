@@ -136,6 +136,8 @@ pub struct Limits {
     pub client_bytes_per_second: usize,
     /// Maximum processor time for one address, in percent of one core; 0 means no limit.
     pub client_cpu_percent: usize,
+    /// Maximum processor time for all addresses together, in percent of one core; 0 means no limit.
+    pub all_cpu_percent: usize,
     /// Names by which clients may address this node, in addition to those that no third party can own; "*" allows any
     /// name.
     pub allowed_hosts: Vec<String>,
@@ -168,6 +170,7 @@ impl Default for Limits {
             open_connections_per_address_max: 0,
             client_bytes_per_second: 16 << 20,
             client_cpu_percent: 50,
+            all_cpu_percent: 0,
             allowed_hosts: Vec::new(),
             subscription_clients_max: 100,
             subscriptions_per_client_max: 5,
@@ -195,6 +198,7 @@ impl Limits {
             address_connections_max,
             bytes_per_second: self.client_bytes_per_second,
             cpu_percent: self.client_cpu_percent,
+            all_cpu_percent: self.all_cpu_percent,
         }
     }
 }

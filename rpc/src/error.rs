@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 use storage::StoreError;
+use types::is_plain;
 
 /// Start of the error of a proof that another call for the same height finishes.
 pub const PROOF_UNFINISHED: &str = "E_PROOF_UNFINISHED";
@@ -71,9 +72,18 @@ macro_rules! constructors {
     ($($(#[$doc:meta])* $name:ident $kind:ident;)*) => {$(
         $(#[$doc])*
         pub fn $name(data: impl fmt::Display) -> Self {
-            Self { kind: Kind::$kind, data: data.to_string(), unreadable: None }
+            Self { kind: Kind::$kind, data: plain(data.to_string()), unreadable: None }
         }
     )*};
+}
+
+/// Writes characters that would control a terminal or break a line of a log as their codes: an error can repeat a part of the call.
+fn plain(text: String) -> String {
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    let shown = |c: char| if is_plain(c) { String::from(c) } else { c.escape_unicode().to_string() };
+    text.chars().map(shown).collect()
 }
 
 impl Error {
@@ -132,6 +142,14 @@ mod tests {
     use types::Height;
 
     use super::*;
+
+    #[test]
+    fn errors_are_plain_text() {
+        let (end, direction) = ('\u{9c}', '\u{202e}');
+        let error = Error::invalid_params(format_args!("parameter page is é\u{1b}[2J\n\u{7f}{end}{direction}"));
+        assert!(error.data.chars().all(is_plain), "{error:?}");
+        assert!(error.data.starts_with("parameter page is é\\u{1b}[2J\\u{a}\\u{7f}\\u{9c}"), "{error:?}");
+    }
 
     #[test]
     fn errors_contain_the_remedy() {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use replica::Committed;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
 use types::TxId;
@@ -52,8 +53,9 @@ pub struct Event {
 
 impl Event {
     /// Creates an event from the values for queries and its data.
-    pub fn new(tags: Tags, data: &serde_json::Value) -> Self {
-        Self { tags_json: json!(tags).to_string(), tags, data: data.to_string() }
+    pub fn new(tags: Tags, data: &impl Serialize) -> Self {
+        let data = serde_json::to_string(data).expect("all keys of our documents are texts");
+        Self { tags_json: json!(tags).to_string(), tags, data }
     }
 
     /// Returns the approximate bytes of a message to a subscriber, without the query.

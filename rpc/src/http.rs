@@ -23,8 +23,9 @@ use tokio::{
 };
 
 use crate::{
-    clients::{Client, Clients, Limits, NoPlace},
+    clients::{Client, Clients, Limits, NoPlace, Refused},
     request_line::RequestLine,
+    socket::Socket,
     stall::NoStall,
 };
 
@@ -183,6 +184,8 @@ where
                 async move { Ok::<_, Infallible>(answer.await) }
             }
         });
+        let socket = Socket::new(socket);
+        client.connected(socket.presence());
         let socket = RequestLine::new(NoStall::new(socket, CLIENT_TIMEOUT, client.clone()));
         let http = http1::Builder::new()
             .auto_date_header(false) // it panics for years that HTTP dates cannot express
@@ -193,7 +196,15 @@ where
             .with_upgrades();
         tokio::pin!(http);
         tokio::select! {
-            _ = &mut http => return, // errors of a client's connection need no reaction
+            biased; // a client may close its end with its request, and read what is answered at once
+            ended = &mut http => {
+                // Other errors of a client's connection need no reaction.
+                if ended.is_err_and(|error| error.is_timeout()) && client.is_in_a_request() {
+                    client.count(Refused::Slow);
+                }
+                return;
+            }
+            () = client.has_left() => return, // also drops calls that run, and requests that wait
             () = client.has_to_leave() => return,
             _ = stopped.wait_for(|stop| *stop) => http.as_mut().graceful_shutdown(),
         }

@@ -26,8 +26,8 @@ pub struct Call {
     pub id: Value,
     /// The name of the method.
     pub method: String,
-    /// The arguments of the call.
-    pub params: Value,
+    /// The arguments of the call as JSON text. As values they take many times as much memory, and a call may wait.
+    pub params: String,
 }
 
 /// The content of a request body.
@@ -74,7 +74,10 @@ fn message(value: Value) -> Message {
         return bad(id, "jsonrpc is not \"2.0\"");
     }
     match take_method(&mut fields) {
-        Some(method) => Message::Call(Call { id, method, params: fields.remove("params").unwrap_or_default() }),
+        Some(method) => {
+            let params = fields.remove("params").unwrap_or_default().to_string();
+            Message::Call(Call { id, method, params })
+        }
         None => bad(id, "method is missing or not text"),
     }
 }
@@ -113,7 +116,7 @@ mod tests {
             let body = json!({"jsonrpc": "2.0", "id": id, "method": "status", "params": null}).to_string();
             assert_eq!(
                 single(&body),
-                Message::Call(Call { id: id.clone(), method: "status".into(), params: Value::Null })
+                Message::Call(Call { id: id.clone(), method: "status".into(), params: "null".into() })
             );
             let reply: Value = serde_json::from_str(&answer(&id, &Ok("{}".into()))).unwrap();
             assert_eq!(reply, json!({"jsonrpc": "2.0", "id": id, "result": {}}));
@@ -122,6 +125,16 @@ mod tests {
             matches!(single(r#"{"id":1,"method":"status"}"#), Message::Call(_)),
             "jsonrpc and params may be missing"
         );
+    }
+
+    #[test]
+    fn arguments_that_wait_take_as_much_memory_as_their_text() {
+        let values = vec![r#"{"":0}"#; 2_000].join(",");
+        let Message::Call(call) = single(&format!(r#"{{"id":1,"method":"status","params":[{values}]}}"#)) else {
+            panic!("a call")
+        };
+        assert_eq!(call.params, format!("[{values}]"));
+        assert!(call.params.capacity() <= 2 * call.params.len(), "{}", call.params.capacity());
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! | [`context`](self) | interfaces to the rest of the node |
 //! | [`clients`] | bounds on the cost of clients, in total and for each address |
 //! | [`http`] | connections: limits, time-outs, a graceful stop; the metrics server of the node uses it too |
-//! | `stall`, `request_line` | clients that do not read; request lines that hyper refuses and CometBFT's users type |
+//! | `socket`, `stall`, `request_line` | clients that have left; clients that do not read; request lines that hyper refuses and CometBFT's users type |
 //! | `server` | requests and responses, HTTP status codes |
 //! | `jsonrpc`, `uri`, `args` | three ways to write a call, one way to read its arguments |
 //! | `parsers` | bodies into calls at a bounded cost, large ones on a thread of their own |
@@ -58,6 +58,7 @@ mod rounds;
 #[cfg(test)]
 mod samples;
 mod server;
+mod socket;
 mod stall;
 mod uri;
 mod websocket;

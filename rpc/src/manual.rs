@@ -32,7 +32,8 @@ a sentence with the value that was wrong and what to do. Parameters have names, 
 below. Null and an empty value count as absent; unknown names are ignored. Numbers of 64 bits are strings of decimal digits in answers.
 
 The server answers 403 to a foreign host name or web page (`rpc.allowed_hosts`, `rpc.cors_allowed_origins`), 429 to an address over its
-budget (`rpc.max_client_bytes_per_second`, `rpc.max_client_cpu_percent`), and 503 when all connections are taken.
+budget (`rpc.max_client_bytes_per_second`, `rpc.max_client_cpu_percent`) or, when all clients together ask for too much, over its share
+(`rpc.max_cpu_percent`), and 503 when all connections are taken.
 ";
 
 /// Returns the whole page as Markdown.

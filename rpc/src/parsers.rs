@@ -166,13 +166,8 @@ impl Shared {
         reply: oneshot::Sender<Result<Body, Error>>,
     ) -> bool {
         let mut queue = self.lock();
-        let take = || self.places.take(&client).ok();
-        let Some(place) = take().or_else(|| {
-            queue.waiting.retain(|job| !job.reply.is_closed());
-            take()
-        }) else {
-            return false;
-        };
+        queue.waiting.retain(|job| !job.reply.is_closed()); // else its client has left
+        let Ok(place) = self.places.take(&client) else { return false };
         queue.taken += 1;
         let order = Reverse((bytes.len(), queue.taken));
         queue.waiting.push(Job { order, bytes, batch_calls_max, client, reply, _place: place });
@@ -227,7 +222,7 @@ mod tests {
     use crate::clients::{Clients, Limits};
 
     fn client_from(last: u8) -> Arc<Client> {
-        let limits = Limits { connections_max: 1, address_connections_max: 1, bytes_per_second: 0, cpu_percent: 0 };
+        let limits = Limits::of_connections(1, 1);
         Clients::new(limits).enter([127, 0, 0, last].into()).unwrap()
     }
 

@@ -34,7 +34,7 @@ use tokio::{
 use crate::{
     args::Args,
     calls::{answers, no_room, over_budget},
-    clients::{self, Client, NoPlace, Refused, Room, Work},
+    clients::{Client, NoPlace, Refused, Room, Work},
     context::Context,
     error::{Error, Kind},
     events::Hub,
@@ -103,6 +103,9 @@ impl Connection {
     async fn respond(self, request: Request) -> Response {
         let (server, work) = (self.server.clone(), self.client.work());
         let (mut parts, body) = request.into_parts();
+        if parts.method != Method::POST {
+            self.client.take_read(); // all of the request has arrived
+        }
         if let Some(refusal) = self.refuse(&parts) {
             return refusal;
         }
@@ -144,23 +147,10 @@ impl Connection {
         None
     }
 
-    /// Waits until the client's address is within its budget; returns false if that takes too long.
-    async fn within_budget(&self) -> bool {
-        let wait = self.client.wait();
-        if !wait.is_zero() {
-            sleep(wait.min(clients::WAIT_MAX)).await;
-        }
-        let is_within = self.client.wait().is_zero();
-        if !is_within {
-            self.client.count(Refused::Budget);
-        }
-        is_within
-    }
-
     async fn post(self, parts: &Parts, body: Body, work: Work) -> Response {
         let fail = |status, error| rpc(status, jsonrpc::answer(&Value::Null, &Err(error)), false, None);
-        if !self.within_budget().await {
-            discard(body).await;
+        if !self.client.is_within_budget().await {
+            self.discard(body).await;
             return fail(StatusCode::TOO_MANY_REQUESTS, over_budget());
         }
         let bytes = match self.read_body(parts, body).await {
@@ -182,11 +172,10 @@ impl Connection {
     }
 
     async fn get(self, parts: &Parts, work: Work) -> Response {
-        self.client.take_read();
         let is_probe = ["/health", "/ready"].contains(&parts.uri.path());
         if is_probe {
             sleep(self.client.wait().min(PROBE_PAUSE)).await; // a busy neighbour must not make the node look dead
-        } else if !self.within_budget().await {
+        } else if !self.client.is_within_budget().await {
             return too_many_requests();
         }
         let called = async {
@@ -212,12 +201,11 @@ impl Connection {
             Ok(upgrade) => upgrade,
             Err(rejection) => return rejection.into_response(),
         };
-        if !self.within_budget().await {
+        if !self.client.is_within_budget().await {
             return too_many_requests();
         }
         let bytes_max = self.server.context.limits.body_bytes_max;
         let Self { server, client, stopped } = self;
-        client.take_read();
         client.becomes_websocket();
         let upgrade = upgrade.max_message_size(bytes_max).max_frame_size(bytes_max).read_buffer_size(READ_BUFFER_BYTES);
         upgrade.on_upgrade(move |socket| async move {
@@ -239,6 +227,7 @@ impl Connection {
         if let Some(announced) =
             announced.filter(|length| length.parse::<usize>().is_ok_and(|length| length > bytes_max))
         {
+            self.client.count(Refused::Body);
             return Err(too_large(announced));
         }
         let read = async {
@@ -250,18 +239,18 @@ impl Connection {
                 })?;
                 self.client.charge_bytes(piece.len());
                 let wrong = match values.count(&piece) {
-                    _ if bytes.len() + piece.len() > bytes_max => Some(too_large("more")),
-                    Err(error) => Some((StatusCode::OK, error)),
+                    _ if bytes.len() + piece.len() > bytes_max => Some((Refused::Body, too_large("more"))),
+                    Err(error) => Some((Refused::Body, (StatusCode::OK, error))),
                     Ok(()) if !self.client.has_room_to_read() => {
-                        let text = "busy: too many bytes of requests wait: try again later";
-                        Some((StatusCode::SERVICE_UNAVAILABLE, Error::server(text)))
+                        let error = Error::server("busy: too many bytes of requests wait: try again later");
+                        Some((Refused::RequestBytes, (StatusCode::SERVICE_UNAVAILABLE, error)))
                     }
                     Ok(()) => None,
                 };
-                if let Some(wrong) = wrong {
+                if let Some((refused, wrong)) = wrong {
+                    self.client.count(refused);
                     drop(bytes);
-                    self.client.take_read();
-                    discard(Body::from_stream(pieces)).await;
+                    self.discard(Body::from_stream(pieces)).await;
                     return Err(wrong);
                 }
                 bytes.extend_from_slice(&piece);
@@ -269,6 +258,7 @@ impl Connection {
             Ok(Bytes::from(bytes))
         };
         let late = || {
+            self.client.count(Refused::Slow);
             bad(Error::invalid_request(format_args!(
                 "the body did not arrive within {} s: send it again",
                 CLIENT_TIMEOUT.as_secs()
@@ -276,22 +266,24 @@ impl Connection {
         };
         timeout(CLIENT_TIMEOUT, read).await.unwrap_or_else(|_| Err(late()))
     }
-}
 
-/// Reads and drops the rest of a body: closing with unread bytes would reset the connection, and the answer would be
-/// lost.
-async fn discard(body: Body) {
-    let mut pieces = body.into_data_stream();
-    let mut left = DISCARDED_BYTES_MAX;
-    let rest = async {
-        while let Some(Ok(piece)) = pieces.next().await {
-            left = left.saturating_sub(piece.len());
-            if left == 0 {
-                return;
+    /// Reads and drops the rest of a body, whose bytes do not count as waiting any more. Closing with unread bytes would reset the
+    /// connection, and the answer would be lost.
+    async fn discard(&self, body: Body) {
+        self.client.take_read();
+        let mut pieces = body.into_data_stream();
+        let mut left = DISCARDED_BYTES_MAX;
+        let rest = async {
+            while let Some(Ok(piece)) = pieces.next().await {
+                self.client.take_read();
+                left = left.saturating_sub(piece.len());
+                if left == 0 {
+                    return;
+                }
             }
-        }
-    };
-    let _ = timeout(CLIENT_TIMEOUT, rest).await;
+        };
+        let _ = timeout(CLIENT_TIMEOUT, rest).await;
+    }
 }
 
 fn too_many_requests() -> Response {

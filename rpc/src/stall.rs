@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use crate::clients::Client;
+use crate::clients::{Client, Refused};
 
 /// Minimum rate in bytes per second at which a client must read once its patience is over.
 const READ_RATE_MIN: u64 = 16 * 1024;
@@ -63,6 +63,7 @@ impl<S> NoStall<S> {
                     self.deadline.as_mut().reset(deadline);
                 }
                 ready!(self.deadline.as_mut().poll(cx));
+                self.client.count(Refused::Slow);
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
             }
         }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, interval_at, sleep};
 use crate::{
     args::Args,
     calls::{self, Answers},
-    clients::{self, Client as Connected, Place, Refused, Room, Subscribed, Taken, Work},
+    clients::{Client as Connected, Place, Refused, Room, Subscribed, Taken, Work},
     error::Error,
     events::{self, CommittedHeight, Cursor, Event, Missed},
     http::Stopped,
@@ -76,20 +76,6 @@ impl End {
     }
 }
 
-/// Returns the end for a frame that cannot be read, with the codes of RFC 6455, section 7.4.1.
-fn end_of(error: axum::Error) -> End {
-    match error.into_inner().downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => {
-            End::Close(close_code::SIZE, "the message is larger than rpc.max_body_bytes")
-        }
-        Some(tungstenite::Error::Utf8(_)) => End::Close(close_code::INVALID, "a text message is not UTF-8"),
-        Some(tungstenite::Error::Protocol(_)) => {
-            End::Close(close_code::PROTOCOL, "the frames are not those of RFC 6455")
-        }
-        _ => End::Gone,
-    }
-}
-
 /// Serves a client until it disconnects, is too slow, or the server stops.
 pub async fn run(server: &Arc<Server>, connected: &Arc<Connected>, mut socket: WebSocket, mut stopped: Stopped) {
     let mut client = Client {
@@ -102,7 +88,9 @@ pub async fn run(server: &Arc<Server>, connected: &Arc<Connected>, mut socket: W
         calls: FuturesUnordered::new(),
     };
     let end = tokio::select! {
+        biased; // a close frame that came before the end of the connection is answered
         end = client.serve(&mut socket) => end,
+        () = connected.has_left() => End::Gone,
         () = connected.has_to_leave() => End::Close(close_code::AGAIN, "this connection was idle, and its place is needed: connect \
             again"),
         _ = stopped.wait_for(|stop| *stop) => End::Close(close_code::AWAY, "the node stops"),
@@ -141,7 +129,7 @@ impl Client<'_> {
                             Ok(())
                         }
                         Some(Ok(Frame::Close(_))) => Err(End::Asked),
-                        Some(Err(error)) => Err(end_of(error)),
+                        Some(Err(error)) => Err(self.end_of(error)),
                         None => Err(End::Gone),
                     }
                 }
@@ -174,18 +162,30 @@ impl Client<'_> {
         }
     }
 
+    /// Returns the end for a frame that cannot be read, with the codes of RFC 6455, section 7.4.1.
+    fn end_of(&self, error: axum::Error) -> End {
+        match error.into_inner().downcast_ref::<tungstenite::Error>() {
+            Some(tungstenite::Error::Capacity(_)) => {
+                self.connected.count(Refused::Body);
+                End::Close(close_code::SIZE, "the message is larger than rpc.max_body_bytes")
+            }
+            Some(tungstenite::Error::Utf8(_)) => End::Close(close_code::INVALID, "a text message is not UTF-8"),
+            Some(tungstenite::Error::Protocol(_)) => {
+                End::Close(close_code::PROTOCOL, "the frames are not those of RFC 6455")
+            }
+            _ => End::Gone,
+        }
+    }
+
     async fn on_text(&mut self, socket: &mut WebSocket, bytes: &[u8], read: Taken) -> Result<(), End> {
         let (server, connected) = (self.server.clone(), self.connected.clone());
         let parsed = match server.values().count(bytes) {
-            Ok(()) if connected.wait() > clients::WAIT_MAX => {
-                connected.count(Refused::Budget);
-                Err(calls::over_budget())
+            Ok(()) if !connected.is_within_budget().await => Err(calls::over_budget()),
+            Ok(()) => server.parse(bytes.to_vec().into(), &connected).await,
+            Err(error) => {
+                connected.count(Refused::Body);
+                Err(error)
             }
-            Ok(()) => {
-                sleep(connected.wait()).await;
-                server.parse(bytes.to_vec().into(), &connected).await
-            }
-            Err(error) => Err(error),
         };
         match parsed {
             Ok(Body::Single(Message::Call(call)))
@@ -208,7 +208,7 @@ impl Client<'_> {
 
     fn on_subscription_call(&mut self, call: &Call) -> Result<(), Error> {
         // `unsubscribe_all` does not use its arguments; a query is accepted too.
-        let args = Args::of_json(call.params.clone(), methods::find("unsubscribe")?.params)?;
+        let args = Args::of_json(&call.params, methods::find("unsubscribe")?.params)?;
         let text = || {
             let text = args.text("query")?;
             text.ok_or_else(|| {
@@ -234,6 +234,7 @@ impl Client<'_> {
             return Err(Error::refused(format_args!("already subscribed to {text:?}: unsubscribe first")));
         }
         if self.subscriptions.len() >= limits.subscriptions_per_client_max {
+            self.connected.count(Refused::NoPlace);
             return Err(Error::refused(format_args!(
                 "{} subscriptions are open, no more are allowed (rpc.max_subscriptions_per_client): unsubscribe from one, or open \
                  another connection",
@@ -337,7 +338,7 @@ impl Client<'_> {
     async fn on_missed(&mut self, socket: &mut WebSocket, missed: &str) -> End {
         let error = Error::server(format_args!(
             "the client is too slow, or its address over its budget (rpc.max_client_bytes_per_second, \
-             rpc.max_client_cpu_percent): {missed} were dropped: subscribe again, and read faster or ask for less"
+             rpc.max_client_cpu_percent, rpc.max_cpu_percent): {missed} were dropped: subscribe again, and read faster or ask for less"
         ));
         for Subscription { id, .. } in &self.subscriptions {
             if send(socket, Some(jsonrpc::answer(id, &Err(error.clone())))).await.is_err() {

@@ -123,6 +123,7 @@ impl Config {
             ("rpc.max_open_connections_per_address", self.rpc.max_open_connections_per_address, 0, 100_000),
             ("rpc.max_client_bytes_per_second", self.rpc.max_client_bytes_per_second, 0, 1 << 40),
             ("rpc.max_client_cpu_percent", self.rpc.max_client_cpu_percent, 0, 100_000),
+            ("rpc.max_cpu_percent", self.rpc.max_cpu_percent, 0, 100),
             ("rpc.max_subscription_clients", self.rpc.max_subscription_clients, 0, 100_000),
             ("rpc.max_subscriptions_per_client", self.rpc.max_subscriptions_per_client, 0, 10_000),
             ("rpc.subscription_buffer_size", self.rpc.subscription_buffer_size, 1, 100_000),

@@ -135,21 +135,24 @@ impl Setting for Vec<String> {
     }
 }
 
+/// Durations in the configuration are shorter than this number of nanoseconds: 31 years.
+const NANOS_END: u128 = 1_000_000_000_000_000_000;
+
 /// Parses `1h`, `90s`, `1m30s`, `1.5s`, `500ms`, `10us`: numbers with units, in any order. Returns `None` for any other
-/// text.
+/// text, and for 31 years and more. Parts of a nanosecond are rounded.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     if rest == "0" {
         return Some(Duration::ZERO);
     }
-    let mut sum = Duration::ZERO;
+    let mut nanos = 0_u128;
     let mut parts = 0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(digits);
         let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
-        let nanos_per_unit: u64 = match unit {
+        let nanos_per_unit: u128 = match unit {
             "h" => 3_600_000_000_000,
             "m" => 60_000_000_000,
             "s" => 1_000_000_000,
@@ -158,15 +161,27 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
             "ns" => 1,
             _ => return None,
         };
-        let nanos = number.parse::<f64>().ok()? * nanos_per_unit as f64;
-        if !(0.0..1e18).contains(&nanos) {
+        nanos += product(number, nanos_per_unit)?;
+        if nanos >= NANOS_END {
             return None;
         }
-        sum = sum.checked_add(Duration::from_nanos(nanos.round() as u64))?;
         rest = tail;
         parts += 1;
     }
-    (parts > 0).then_some(sum)
+    (parts > 0).then_some(Duration::from_nanos(nanos as u64))
+}
+
+/// Returns the product of a decimal number such as `1`, `1.5` or `.5` and a unit, rounded. `number` has only digits and points. Returns
+/// `None` if it has no digit or two points, or does not fit a `u64`. Ignores the digits after the 18th behind the point.
+fn product(number: &str, unit: u128) -> Option<u128> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+        return None;
+    }
+    let fraction = &fraction[..fraction.len().min(18)];
+    let value = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<u64>().ok().map(u128::from) };
+    let scale = 10_u128.pow(fraction.len() as u32);
+    Some(value(whole)? * unit + (value(fraction)? * unit + scale / 2) / scale)
 }
 
 /// Formats a duration in the largest unit that is exact; the inverse of [`parse_duration`].
@@ -285,15 +300,40 @@ mod tests {
         {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
-        for bad in ["", "5", "s", "-1s", "1 fortnight", "1e9s", "ms5", "..s", "99999999999999h"] {
+        for (text, ns) in [
+            (".5us", 500),
+            ("1.us", 1000),
+            ("0.1234567895s", 123_456_790),
+            ("0.3333333333333333333h", 1_200_000_000_000),
+        ] {
+            assert_eq!(parse_duration(text), Some(Duration::from_nanos(ns)), "{text}");
+        }
+        for bad in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1 fortnight",
+            "1e9s",
+            "ms5",
+            ".s",
+            "..s",
+            "1.2.3s",
+            "99999999999999h",
+            "200000h100000h",
+        ] {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn durations_survive_their_text() {
+        // The last ones are those of a fuzzer: they have more digits than a floating-point number.
+        let found = [690_606_025_895_000_000, NANOS_END as u64 - 1].map(Duration::from_nanos);
         for duration in
             [Duration::ZERO, Duration::from_nanos(3), Duration::from_micros(1500), Duration::from_secs(7200)]
+                .into_iter()
+                .chain(found)
         {
             assert_eq!(parse_duration(&duration_text(duration)), Some(duration));
         }

@@ -266,7 +266,8 @@ impl Rpc {
             refused_total: on.counters(
                 "refused_total",
                 "Refusals because of a bound on what clients may cost: `connection` (no place), `idle` (closed for a new \
-                 connection), `budget` (of an address), `request_bytes`, `answer_bytes`.",
+                 connection), `budget` (of an address), `request_bytes`, `answer_bytes`, `body` (too large, too many values, or \
+                 not JSON), `slow` (in sending or reading), `place` (of subscribers and of calls that take long), `turn` (did not come).",
                 &["reason"],
             ),
         }

@@ -38,12 +38,7 @@ pub fn serve(
     let listener = bind("instrumentation.prometheus_listen_addr", address)?;
     let settings = Settings {
         name: "metrics server",
-        limits: Limits {
-            connections_max,
-            address_connections_max: connections_max,
-            bytes_per_second: 0,
-            cpu_percent: 0,
-        },
+        limits: Limits::of_connections(connections_max, connections_max),
         head_time: IDLE_MAX,
         head_bytes_max: HEAD_BYTES_MAX,
         refusal: None,

@@ -29,15 +29,30 @@ impl Usage {
     /// Reads what a process uses; it must be running.
     pub fn of(pid: u32) -> Self {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
-        // Fields after the name in brackets: utime is field 11, stime 12, rss 21.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let field = |index: usize| fields[index].parse::<u64>().unwrap();
         Self {
-            resident: field(21) * node::os::page_bytes() as u64,
-            cpu: Duration::from_secs_f64((field(11) + field(12)) as f64 / node::os::ticks_per_second() as f64),
+            resident: field(&stat, 21) * node::os::page_bytes() as u64,
+            cpu: cpu(&stat),
             files: fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count),
         }
     }
+}
+
+/// Returns the processor time that a process has used so far in threads of this name.
+pub fn cpu_of_threads(pid: u32, name: &str) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let stats = tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("stat")).ok()); // others have ended
+    stats.filter(|stat| stat.contains(&format!("({name})"))).map(|stat| cpu(&stat)).sum()
+}
+
+/// Returns the processor time in a file `stat`: utime and stime.
+fn cpu(stat: &str) -> Duration {
+    Duration::from_secs_f64((field(stat, 11) + field(stat, 12)) as f64 / node::os::ticks_per_second() as f64)
+}
+
+/// Returns a field of a file `stat`, counted after the name in brackets: utime is field 11, stime 12, rss 21.
+fn field(stat: &str, index: usize) -> u64 {
+    let fields = stat.rsplit(')').next().expect("text has a last part");
+    fields.split_whitespace().nth(index).and_then(|field| field.parse().ok()).expect("Linux has this field")
 }
 
 /// Looks at a process until it is dropped.

@@ -8,7 +8,7 @@ use std::{
 
 use futures::{SinkExt, StreamExt};
 use replica::Committed;
-use rpc::Limits;
+use rpc::{Limits, clients::Refused};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -105,6 +105,10 @@ async fn a_connection_above_the_limit_is_refused_with_the_reason() {
 async fn large_requests_are_refused() {
     let limits = Limits { body_bytes_max: 1000, header_bytes_max: 8192, batch_calls_max: 2, ..Limits::default() };
     let served = Chain::new().serve(limits).await;
+    let refused = || {
+        let shown = Refused::NAMES.iter().zip(served.handle.clients().refused());
+        shown.filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{reason} {count}")).collect::<Vec<_>>()
+    };
     let large = raw(served.http(), Some(" ".repeat(1001))).await;
     assert_eq!(large.status, 400);
     assert!(large.text.contains("1001 bytes, at most 1000"), "{}", large.text);
@@ -127,6 +131,9 @@ async fn large_requests_are_refused() {
     let mut socket = open(&served).await;
     socket.send(Message::text(" ".repeat(1001))).await.unwrap();
     assert!(matches!(timeout(SOON, socket.next()).await.unwrap(), Some(Err(_) | Ok(Message::Close(_))) | None));
+    assert_eq!(refused(), ["body 4"], "two large ones, a large message, and a batch of too many calls");
+    assert_eq!(raw(served.http(), Some("[".repeat(200))).await.status, 500);
+    assert_eq!(refused(), ["body 5"], "too deep");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -171,6 +178,7 @@ async fn subscribers_of_one_address_leave_places_for_other_addresses() {
     let mut beyond = open(&served).await;
     let refused = call(&mut beyond, 1, "subscribe", query.clone()).await["error"]["data"].to_string();
     assert!(refused.contains("3 clients of your address have subscriptions"), "{refused}");
+    assert_eq!(served.handle.clients().refused()[Refused::NoPlace as usize], 1);
     let mut others = [open_from(&served, 2).await, open_from(&served, 3).await];
     for socket in &mut others {
         assert_eq!(call(socket, 1, "subscribe", query.clone()).await["result"], json!({}));
@@ -200,6 +208,96 @@ async fn calls_that_wait_for_a_commit_leave_places_for_other_calls() {
     other.write_all(call(1).as_bytes()).await.unwrap();
     let answer = said(other).await;
     assert!(answer.contains("timed out waiting for tx"), "{answer}");
+}
+
+/// Returns a call that submits alice's transaction with this nonce.
+fn submission(method: &str, nonce: u64) -> Value {
+    let tx = data_encoding::BASE64.encode(&transfer(nonce, 1));
+    json!({ "jsonrpc": "2.0", "id": nonce, "method": method, "params": [tx] })
+}
+
+/// Waits until the server has noticed that all its clients have left.
+async fn all_have_left(served: &Served) {
+    let left = async {
+        while served.handle.clients().connections() > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // Shorter than the wait for a commit, and than the time between two pings: neither ends the connection.
+    timeout(Duration::from_secs(20), left).await.expect("the server misses the client");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_of_a_client_that_has_left_is_not_begun() {
+    let chain = Chain::new();
+    let served = chain.serve(Limits { broadcast_tx_commit_time: Duration::from_secs(600), ..Limits::default() }).await;
+    let waiting = async || {
+        let answer = raw(format!("{}/unconfirmed_txs", served.http()), None).await.json();
+        answer["result"]["total"].as_str().unwrap().parse::<u32>().unwrap()
+    };
+    let comes_to = async |txs| {
+        timeout(SOON, async {
+            while waiting().await != txs {
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+    };
+    // The first call of the batch waits; the next request is here already, so that nothing is read meanwhile.
+    let health = json!({ "jsonrpc": "2.0", "id": 9, "method": "health" });
+    let batch = json!([submission("broadcast_tx_commit", 0), health, submission("broadcast_tx_sync", 1)]).to_string();
+    let mut client = connect_from(&served, 1).await;
+    let request = post(&batch, "");
+    let next = posted(&submission("broadcast_tx_sync", 2).to_string(), "");
+    client.write_all(format!("{request}{next}").as_bytes()).await.unwrap();
+    comes_to(1).await;
+    drop(client);
+    all_have_left(&served).await;
+    chain.grow(vec![transfer(0, 1)]);
+    assert_eq!(waiting().await, 0, "neither the rest of the batch nor the next request is carried out");
+
+    // A WebSocket runs as many calls as it may, and reads nothing.
+    let mut socket = open_from(&served, 1).await;
+    for nonce in 1..=12 {
+        socket.send(Message::text(submission("broadcast_tx_commit", nonce).to_string())).await.unwrap();
+    }
+    comes_to(10).await;
+    drop(socket);
+    all_have_left(&served).await;
+    assert_eq!(waiting().await, 10, "the other two are not submitted");
+}
+
+/// Sends a request and returns the status line of the answer. The connection stays open.
+async fn status_line(client: &mut TcpStream, request: &str) -> String {
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut line = Vec::new();
+    while !line.ends_with(b"\r\n") {
+        line.push(timeout(SOON, client.read_u8()).await.unwrap().unwrap());
+    }
+    String::from_utf8(line).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_that_were_discarded_take_no_room_from_others() {
+    let served = Chain::new().serve(Limits { client_bytes_per_second: 1000, ..Limits::default() }).await;
+    let padded = |bytes| post(&format!("{}{}", r#"{"jsonrpc":"2.0","id":1,"method":"health"}"#, " ".repeat(bytes)), "");
+    let mut first = connect_from(&served, 1).await;
+    assert_eq!(status_line(&mut first, &padded(100_000)).await, "HTTP/1.1 200 OK\r\n", "then the budget is used up");
+    // More than all requests together may have in memory, if they were kept.
+    let request = padded(990_000);
+    let refused = async || {
+        let mut client = connect_from(&served, 1).await;
+        let status = status_line(&mut client, &request).await;
+        (client, status)
+    };
+    let refused = futures::future::join_all((0..80).map(|_| refused())).await;
+    for (_, status) in &refused {
+        assert_eq!(status, "HTTP/1.1 429 Too Many Requests\r\n");
+    }
+    let mut other = connect_from(&served, 2).await;
+    assert_eq!(status_line(&mut other, &padded(100)).await, "HTTP/1.1 200 OK\r\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -348,10 +446,14 @@ async fn told(served: &Served, request: &str) -> String {
     said(socket).await
 }
 
-/// Returns the bytes of a POST request with this body and these additional header lines.
+/// Returns the bytes of a POST request with this body and these additional header lines; the server closes the connection after it.
 pub fn posted(body: &str, more: &str) -> String {
-    let length = body.len();
-    format!("POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}content-length: {length}\r\n\r\n{body}")
+    post(body, &format!("connection: close\r\n{more}"))
+}
+
+/// As [`posted`], for a connection that stays open.
+fn post(body: &str, more: &str) -> String {
+    format!("POST / HTTP/1.1\r\nhost: x\r\n{more}content-length: {}\r\n\r\n{body}", body.len())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use super::{Client, NoPlace};
+use super::{Client, NoPlace, Refused};
 
 /// A bounded number of places of one kind.
 #[derive(Debug)]
@@ -37,14 +37,13 @@ impl Places {
     pub fn take(self: &Arc<Self>, client: &Client) -> Result<Place, NoPlace> {
         let (address, share) = (client.address, self.max.div_ceil(2));
         let mut taken = self.lock();
-        if taken.values().sum::<usize>() >= self.max {
-            return Err(NoPlace::All(self.max));
+        let of_address = taken.get(&address).copied().unwrap_or(0);
+        let is_full = taken.values().sum::<usize>() >= self.max;
+        if is_full || of_address >= share {
+            client.count(Refused::NoPlace);
+            return Err(if is_full { NoPlace::All(self.max) } else { NoPlace::Address(share) });
         }
-        let of_address = taken.entry(address).or_insert(0);
-        if *of_address >= share {
-            return Err(NoPlace::Address(share));
-        }
-        *of_address += 1;
+        taken.insert(address, of_address + 1);
         Ok(Place { of: self.clone(), address })
     }
 

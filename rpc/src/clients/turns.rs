@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-use super::Client;
+use super::{Client, Refused};
 
 /// Scheduler that hands out turns to calls.
 #[derive(Debug)]
@@ -46,10 +46,15 @@ impl Turns {
     /// Waits for a turn. Returns `None` if the turn does not come within `patience`, or if the call is refused because
     /// too many wait.
     pub async fn next(&self, client: &Client, patience: Duration) -> Option<Turn> {
-        match self.0.join(client.address) {
-            Ok(turn) => Some(turn),
-            Err(turn) => timeout(patience, turn).await.ok()?.ok(),
+        let turn = match self.0.join(client.address) {
+            Ok(turn) => return Some(turn),
+            Err(turn) => timeout(patience, turn).await,
+        };
+        let turn = turn.ok().and_then(Result::ok);
+        if turn.is_none() {
+            client.count(Refused::NoTurn);
         }
+        turn
     }
 }
 

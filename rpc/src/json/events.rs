@@ -3,30 +3,48 @@
 use consensus::{RoundNote, RoundStep, What};
 use genesis::params_json;
 use replica::Committed;
+use serde::Serialize;
 use serde_json::{Value, json};
 use types::{Evidence, Header, Height, TxResult, ValidatorUpdate};
 
 use super::{
-    base64, block, block_id, events, evidence, header, public_key, text, tx_result, tx_results, validator_update, vote,
+    TxResults, base64, block, block_id, events, evidence, header, public_key, text, tx_result, validator_update, vote,
 };
 
 /// Returns the event of a new block.
-pub fn new_block_event(committed: &Committed) -> Value {
+pub fn new_block_event(committed: &Committed) -> impl Serialize {
+    #[derive(Serialize)]
+    struct NewBlock<'a> {
+        r#type: &'static str,
+        value: Decided<'a>,
+    }
+    #[derive(Serialize)]
+    struct Decided<'a> {
+        block: Value,
+        block_id: Value,
+        result_finalize_block: Finalized<'a>,
+    }
+    #[derive(Serialize)]
+    struct Finalized<'a> {
+        events: Vec<Value>,
+        tx_results: TxResults<'a>,
+        validator_updates: Vec<Value>,
+        consensus_param_updates: Option<Value>,
+        app_hash: String,
+    }
     let results = &committed.results;
-    json!({
-        "type": "tendermint/event/NewBlock",
-        "value": {
-            "block": block(&committed.block),
-            "block_id": block_id(Some(committed.block_id)),
-            "result_finalize_block": {
-                "events": events(&results.events),
-                "tx_results": tx_results(results),
-                "validator_updates": results.validator_updates.iter().map(validator_update).collect::<Vec<_>>(),
-                "consensus_param_updates": results.params_update.as_ref().map(params_json),
-                "app_hash": base64(results.app_hash),
-            },
-        },
-    })
+    let finalized = Finalized {
+        events: events(&results.events),
+        tx_results: TxResults(&results.txs),
+        validator_updates: results.validator_updates.iter().map(validator_update).collect(),
+        consensus_param_updates: results.params_update.as_ref().map(params_json),
+        app_hash: base64(results.app_hash),
+    };
+    let (block, block_id) = (block(&committed.block), block_id(Some(committed.block_id)));
+    NewBlock {
+        r#type: "tendermint/event/NewBlock",
+        value: Decided { block, block_id, result_finalize_block: finalized },
+    }
 }
 
 /// Returns the event of a new header. v0.38 sends the header alone. The number of transactions is added, as in earlier
@@ -124,7 +142,8 @@ mod tests {
         let committed = committed(7, &[b"a"]);
         let event =
             |data| json!({ "query": "tm.event = 'X'", "data": data, "events": tags_of(&committed.results.events) });
-        let block: tendermint_rpc::event::v0_38::DeEvent = parsed(&event(new_block_event(&committed)));
+        let block: tendermint_rpc::event::v0_38::DeEvent =
+            parsed(&event(serde_json::to_value(new_block_event(&committed)).unwrap()));
         let tendermint_rpc::event::EventData::NewBlock {
             block: Some(block), result_finalize_block: Some(results), ..
         } = tendermint_rpc::event::Event::from(block).data

@@ -46,15 +46,6 @@ pub use table::METHODS;
 /// Maximum time that a call waits for its turn.
 const STORE_WAIT: Duration = Duration::from_secs(5);
 
-/// The result of a method as text.
-#[derive(Debug)]
-pub struct Reply {
-    /// The result as JSON.
-    pub json: String,
-    /// True if the result may be cached.
-    pub lasting: bool,
-}
-
 /// Classes of calls that cost more than a few reads. Each class has few turns of its own, so that its calls wait for
 /// each other and do not delay other calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +112,7 @@ pub async fn call(
     client: &Arc<Client>,
     method: &'static Method,
     args: Args,
-) -> Result<Reply, Error> {
+) -> Result<Answer, Error> {
     let started = Instant::now();
     let reply = run(server, client, method, args).await;
     (server.context.observe)(method.name, started.elapsed(), reply.is_ok());
@@ -131,9 +122,9 @@ pub async fn call(
     reply
 }
 
-async fn run(server: &Arc<Server>, client: &Arc<Client>, method: &'static Method, args: Args) -> Result<Reply, Error> {
+async fn run(server: &Arc<Server>, client: &Arc<Client>, method: &'static Method, args: Args) -> Result<Answer, Error> {
     match method.run {
-        Now(run) => run(server, &args).map(reply),
+        Now(run) => run(server, &args),
         Store(run) => {
             let of_class = match Class::of(server, method, &args) {
                 Some(class) => Some(class.turns(server).next(client, STORE_WAIT).await.ok_or_else(|| {
@@ -150,12 +141,12 @@ async fn run(server: &Arc<Server>, client: &Arc<Client>, method: &'static Method
             let (server, client) = (server.clone(), client.clone());
             let work = move || {
                 let (_of_class, _turn) = (of_class, turn);
-                client.charged(|| run(&server, &args).map(reply))
+                client.charged(|| run(&server, &args))
             };
             tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(Error::internal(e)))
         }
-        Wait(run) => run(server.clone(), client.clone(), args).await.map(reply),
-        Unsafe(run) if server.context.limits.offer_unsafe => run(server, &args).map(reply),
+        Wait(run) => run(server.clone(), client.clone(), args).await,
+        Unsafe(run) if server.context.limits.offer_unsafe => run(server, &args),
         Unsafe(_) => Err(Error::method_not_found(format_args!(
             "{} changes the node and is not offered here: the operator can allow it with rpc.unsafe = true",
             method.name
@@ -165,10 +156,6 @@ async fn run(server: &Arc<Server>, client: &Arc<Client>, method: &'static Method
             method.name
         ))),
     }
-}
-
-fn reply(answer: Answer) -> Reply {
-    Reply { json: answer.value.to_string(), lasting: answer.lasting }
 }
 
 #[cfg(test)]

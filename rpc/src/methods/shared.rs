@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use app::Taints;
+use serde::Serialize;
 use serde_json::Value;
 use storage::{StoreError, Tip};
 use types::{Height, NsName};
@@ -10,9 +11,9 @@ use types::{Height, NsName};
 use super::earlier::EarlierProver;
 use crate::{
     args::Args,
-    clients::{Client, Place, Places, Turns},
+    clients::{Client, Place, Places, Refused, Turns},
     context::Context,
-    error::Error,
+    error::{Error, Kind},
     events::Hub,
     jsonrpc::Body,
     parsers::{Parsers, Values},
@@ -94,7 +95,11 @@ impl Server {
     ///
     /// Errors: the body is not JSON, has too many calls, or too many bodies wait.
     pub async fn parse(&self, bytes: axum::body::Bytes, client: &Arc<Client>) -> Result<Body, Error> {
-        self.parsers.parse(bytes, self.context.limits.batch_calls_max, client).await
+        let parsed = self.parsers.parse(bytes, self.context.limits.batch_calls_max, client).await;
+        if parsed.as_ref().is_err_and(|error| error.kind != Kind::Server) {
+            client.count(Refused::Body);
+        }
+        parsed
     }
 
     /// Creates a counter for the JSON values of an arriving body.
@@ -161,24 +166,25 @@ impl Server {
     }
 }
 
-/// The result of a method as a JSON value.
+/// The result of a method as JSON text.
 #[derive(Debug)]
 pub struct Answer {
     /// The result of the call.
-    pub value: Value,
+    pub json: String,
     /// True if the result never changes, so that it may be cached.
     pub lasting: bool,
 }
 
 impl Answer {
-    pub(super) fn new(value: Value, lasting: bool) -> Self {
-        Self { value, lasting }
+    pub(super) fn new(result: impl Serialize, lasting: bool) -> Self {
+        let json = serde_json::to_string(&result).expect("all keys of our documents are texts");
+        Self { json, lasting }
     }
 }
 
 impl From<Value> for Answer {
     fn from(value: Value) -> Self {
-        Self { value, lasting: false }
+        Self::new(value, false)
     }
 }
 

@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn pages_cover_everything_once() {
         let page = |page: serde_json::Value, per_page: serde_json::Value, total| {
-            super::page(&Args::of_json(json!([page, per_page]), PARAMS).unwrap(), total)
+            super::page(&Args::of_json(&json!([page, per_page]).to_string(), PARAMS).unwrap(), total)
         };
         assert_eq!(page(json!(null), json!(null), 70), Ok((0, 30)));
         assert_eq!(page(json!("3"), json!(null), 70), Ok((60, 30)));

@@ -147,6 +147,7 @@ impl Net {
             ("CAIRN_P2P_PEX", "false".to_owned()),
             ("CAIRN_RPC_LADDR", format!("tcp://{}", self.layout.rpc(slot))),
             ("CAIRN_RPC_MAX_CLIENT_CPU_PERCENT", "0".to_owned()),
+            ("CAIRN_RPC_MAX_CPU_PERCENT", "0".to_owned()),
             ("CAIRN_RPC_MAX_CLIENT_BYTES_PER_SECOND", "0".to_owned()),
             ("CAIRN_RPC_TIMEOUT_BROADCAST_TX_COMMIT", "5s".to_owned()),
             ("CAIRN_INSTRUMENTATION_PROMETHEUS", "false".to_owned()),
