@@ -384,8 +384,11 @@ impl Engine {
         if is_lost {
             return;
         }
-        let is_hasty = kind == TimeoutKind::Prevote && mutated(Mutation::HastyPrevoteTimer);
-        let after = if is_hasty { Duration::ZERO } else { after };
+        let after = match kind {
+            TimeoutKind::Prevote if mutated(Mutation::HastyPrevoteTimer) => Duration::ZERO,
+            _ if mutated(Mutation::SlowTimers) => 5 * after,
+            _ => after,
+        };
         assert!(kind == TimeoutKind::Rebroadcast || round == self.round, "L21, L35, L48: timers of this round");
         self.outputs.push(Output::StartTimer(Timeout { kind, height: self.height, round }, after));
     }

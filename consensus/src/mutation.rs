@@ -67,6 +67,8 @@ types::mutations! {
     IgnorePrecommitTimer: simulated,
     /// Starts a prevote timer that expires at once (L35).
     HastyPrevoteTimer: simulated,
+    /// Starts timers that take five times as long.
+    SlowTimers: simulated,
     /// Starts timers that do not grow with the rounds.
     SameTimers: simulated,
     /// Takes the timer of another round as that of its own.

@@ -83,6 +83,10 @@ types::mutations! {
     // Gossip and block sync.
     /// Answers no round state, so that nothing that is lost comes again.
     NoRepair: simulated,
+    /// Shows its round state to its peers five times less often.
+    SlowGossip: simulated,
+    /// Shows its round state to its peers only when it starts.
+    GossipOnce: simulated,
     /// Forwards no message.
     NoRelay: simulated,
     /// Sends no part of its own block.
@@ -105,6 +109,8 @@ types::mutations! {
     // Blocks and evidence.
     /// Forgets the evidence that its engine finds.
     DropEvidence: simulated,
+    /// Forgets at a restart the evidence that waits for a block.
+    LoseWaitingEvidence: simulated,
     /// Does not compare the last commit in a block with the votes that it holds.
     TrustLastCommits: simulated,
     /// Does not compare the commit of a block that it fetched with the votes that it holds.

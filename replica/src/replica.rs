@@ -193,7 +193,11 @@ impl<K: Kv> Replica<K> {
         self.signing.guard.on_start(own, &self.chain.validators, self.wall);
         let said_before = self.signing.restored.as_ref().is_some_and(|hard_state| hard_state.height == height);
         self.pace.start_now = said_before || self.chain.tip.block_id.is_none();
-        let after = self.config.gossip_interval;
+        self.start_gossip_timer();
+    }
+
+    fn start_gossip_timer(&mut self) {
+        let after = self.config.gossip_interval * if mutated(Mutation::SlowGossip) { 5 } else { 1 };
         self.outputs.push(Output::StartTimer { timer: Timer::Gossip, after });
     }
 
@@ -217,8 +221,9 @@ impl<K: Kv> Replica<K> {
                 self.expire_requests();
                 self.send_evidence_again();
                 self.ask_to_sign(turn);
-                let after = self.config.gossip_interval;
-                self.outputs.push(Output::StartTimer { timer: Timer::Gossip, after });
+                if !mutated(Mutation::GossipOnce) {
+                    self.start_gossip_timer();
+                }
             }
         }
     }

@@ -145,6 +145,9 @@ pub(super) fn check_evidence_in<K: Kv>(store: Arc<Store<K>>) -> CheckEvidence {
 /// of a decided height got its time, or before expired evidence was removed.
 pub(super) fn load_evidence<K: Kv>(store: &Store<K>, floor: Height) -> Result<Waiting, StoreError> {
     let mut waiting = Waiting::default();
+    if mutated(Mutation::LoseWaitingEvidence) {
+        return Ok(waiting);
+    }
     let tip = store.tip().map_or(Height::GENESIS, |tip| tip.height);
     for mut evidence in store.waiting_evidence()? {
         let height = evidence.height();

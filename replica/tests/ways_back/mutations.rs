@@ -8,7 +8,7 @@ use super::{plan, upgrade, window};
 types::detections! {
     SkipState: plan::a_state_that_is_not_the_one_of_the_next_block_is_refused_and_nothing_is_changed "Err(Differs(";
     SkipWindow: plan::a_block_that_reverts_to_a_height_that_is_no_longer_kept_is_not_undone "height 2 is no longer kept";
-    BelowBase: plan::wrong_heights_are_refused_and_change_nothing "Pruned { got: Height(0)";
+    BelowBase: plan::wrong_heights_are_refused_and_change_nothing "0: Err(Store(Pruned {";
     CrossUpgrade: upgrade::blocks_before_an_upgrade_are_not_executed_again_after_it "executed across an upgrade";
     AnyParent: plan::headers_that_are_no_chain_are_refused_and_nothing_is_changed "headers without a chain";
     AnyCommit: plan::a_last_block_that_was_not_decided_is_refused_and_nothing_is_changed "a block without a valid commit";

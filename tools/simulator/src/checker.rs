@@ -24,13 +24,13 @@
 //! | L57 | a prevote for nil needs a proposal that could be judged, or the propose timer | L22 to L32, L57 | `reasons` |
 //! | L36 | a precommit for a block needs its polka in this round | L36 | `reasons` |
 //! | L44 | a precommit for nil needs more than 2/3 of prevotes for nil, or the prevote timer | L44, L61 | `reasons` |
-//! | repeats | a node repeats its last votes until the height is decided | Gossip communication property of the paper | `repeats` |
+//! | repeats | a node repeats its last votes until the height is decided, and its round state in each gossip interval | Gossip communication property of the paper | `repeats` |
 //! | lock | a prevote against a precommit needs a proposal with a polka of that round or later | L23, L29 | `reasons` |
 //! | proposer | sets, priorities and proposers are those of the weighted rotation, and in a cycle the share of turns is the share of power | CometBFT v0.38, proposer-selection.md | `rotation` |
 //! | standing | no correct node penalizes a correct one, or halts | - | `standing` |
 //! | EV1 to EV5 | evidence in blocks is true, new, not expired, reported to the application and bounded | Tendermint, evidence | [`evidence`](crate::evidence) |
 //! | EV6 | a node that holds two votes of one validator that contradict each other reports them, however they came: one by one, in certificates, early, late, or in the commits of blocks | Tendermint, evidence | `equivocators`, `heard` |
-//! | EV7 | a node keeps evidence that it is given and that may be in the next block, also of attacks on light clients; what a running node reported is in a block in the end, unless it has expired or proves nothing any more | Tendermint, evidence | `accusations`, `equivocators`, `World::expect_evidence` |
+//! | EV7 | a node keeps evidence that it is given and that may be in the next block, also of attacks on light clients; what a node reported is in a block in the end, also after a restart, unless its disk has lost something since, or it has expired or proves nothing any more | Tendermint, evidence | `accusations`, `equivocators`, `World::expect_evidence` |
 //! | ST, params, upgrade, rotation | stake, rewards, slashes, the set, parameters, upgrades and keys | `docs/staking.md` | [`stakes`](crate::stakes) |
 //! | effects | a failed transaction leaves its fee and its nonce, and nothing else | `app` | [`effects`](crate::effects) |
 //! | I-KV, I-RV, fence | namespaces, reverts and kept heights | `docs/reverts.md` | [`ledger`](crate::ledger) |
@@ -192,6 +192,7 @@ impl Checker {
         memory::check(step)?;
         self.on_said(step)?;
         repeats::check(step)?;
+        repeats::check_gossip(step)?;
         for output in step.outputs {
             match output {
                 Output::Committed(committed) => self.on_committed(node, committed, now, counts)?,

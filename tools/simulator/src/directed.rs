@@ -129,6 +129,7 @@ pub const SCENARIOS: &[Scenario] = &[
         run: evidence::accuser,
     },
     Scenario { name: "coalition", breaks: &["accept_named_evidence"], run: evidence::coalition },
+    Scenario { name: "only_holder", breaks: &["lose_waiting_evidence"], run: evidence::only_holder },
     Scenario { name: "attack", breaks: &["drop_attacks", "withhold_attacks", "blame_all"], run: evidence::attack },
     Scenario { name: "forgotten_lock", breaks: &["ignore_floor", "ignore_abstain"], run: copies::forgotten_lock },
     Scenario { name: "lost_signing_state", breaks: &["sign_at_once"], run: copies::lost_state },

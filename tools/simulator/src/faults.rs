@@ -217,7 +217,7 @@ impl World {
         self.kill(node);
         let signed = self.nodes[node].state_file.kept().height;
         self.tell(node, || format!("gets an older database; it has signed at height {signed}"));
-        self.nodes[node].disk = disk;
+        self.nodes[node].replace_disk(disk);
         self.nodes[node].robbed_at = Some(signed);
         let after = self.fault_length();
         self.at(after, Event::Restart { node });

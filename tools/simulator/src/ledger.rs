@@ -123,7 +123,8 @@ impl Ledger {
     pub fn on_committed(&mut self, node: &Node, committed: &Committed, counts: &mut Counts) -> Result<(), Broken> {
         let Some(alive) = node.alive.as_ref().filter(|_| !node.is_damaged) else { return Ok(()) };
         let (who, store, height) = (node.index, &alive.store, committed.block.header.height);
-        let before = self.states.last_key_value().map_or(height.prev().unwrap_or_default(), |(last, _)| *last);
+        let first = || lowest_kept(store).min(height.prev().unwrap_or_default());
+        let before = self.states.last_key_value().map_or_else(first, |(last, _)| *last);
         if self.states.is_empty() {
             self.states.insert(before, State::of(rows_at(store, before)?));
         }

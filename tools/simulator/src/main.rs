@@ -67,8 +67,8 @@ struct Args {
     #[arg(long)]
     heights: Option<u64>,
     /// Number of validators, instead of that of the seed.
-    #[arg(long)]
-    validators: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=100))]
+    validators: Option<u8>,
     /// With `--seed`: if the world fails, leave out as much as possible, and print the command of the smallest one that fails
     /// the same check.
     #[arg(long, requires = "seed")]
@@ -111,7 +111,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let less = Less { without: args.without.clone(), heights: args.heights, validators: args.validators };
+    let less =
+        Less { without: args.without.clone(), heights: args.heights, validators: args.validators.map(usize::from) };
     if let Err(reason) = less.of_seed(args.seed.unwrap_or(args.from)) {
         eprintln!("{reason}");
         return ExitCode::from(2);

@@ -72,6 +72,8 @@ pub struct Node {
     pub copy: Option<MemDisk>,
     /// The height of its signing state when its database was replaced or deleted last, if that happened.
     pub robbed_at: Option<Height>,
+    /// Number of times that its disk may have lost something: the power failed, or an older copy took its place.
+    pub losses: u64,
     /// True if rows of its store were overwritten: it may halt, and it may lack blocks that it claims to have.
     pub is_damaged: bool,
     /// Number of penalties that correct nodes gave it.
@@ -90,6 +92,8 @@ pub struct Alive {
     pub store: Arc<Store<SimKv>>,
     /// Verifier of the messages of peers.
     pub verifier: Verifier,
+    /// Time between two round states that the configuration asks for.
+    pub gossip_interval: Duration,
     /// Waiting transactions of the process, and its verifier of transaction signatures.
     pub txs: SharedPool,
     /// Inputs that are not processed yet.
@@ -184,6 +188,7 @@ impl Node {
             dies_in_step: false,
             copy: None,
             robbed_at: None,
+            losses: 0,
             is_damaged: false,
             penalties: 0,
             committed: BTreeMap::new(),
@@ -302,11 +307,13 @@ impl Node {
         }
         let (upgrades, hidden_peers) = (PROGRAMS[self.program], self.hidden_peers.clone());
         let config = Config { upgrades, hidden_peers, ..config.clone() };
+        let gossip_interval = config.gossip_interval;
         let (mut replica, verifier) =
             Replica::open(config, genesis, Arc::clone(&store), signer).map_err(|e| e.to_string())?;
         replica.keep_signed_in(self.state_file.clone()).map_err(|e| e.to_string())?;
         let (inbox, busy_until) = (vec![Input::Start], Duration::ZERO);
-        self.alive = Some(Alive { replica, store, verifier, txs, inbox, scheduled: false, busy_until, ready });
+        self.alive =
+            Some(Alive { replica, store, verifier, gossip_interval, txs, inbox, scheduled: false, busy_until, ready });
         Ok(())
     }
 
@@ -316,8 +323,25 @@ impl Node {
         self.life += 1;
         (self.dies_after_commit, self.dies_between_outputs, self.dies_in_step) = (false, false, false);
         if let Some(keep) = power {
-            self.disk.crash(keep);
+            self.lose(keep);
         }
+    }
+
+    /// Loses all unsynced writes but the first `keep`.
+    pub fn lose(&mut self, keep: usize) {
+        self.disk.crash(keep);
+        self.losses += 1;
+    }
+
+    /// Puts another disk in the place of the present one.
+    pub fn replace_disk(&mut self, disk: MemDisk) {
+        self.disk = disk;
+        self.losses += 1;
+    }
+
+    /// Returns true if it runs and has what it wrote when its disk had lost something `losses` times.
+    pub fn still_has(&self, losses: u64) -> bool {
+        self.losses == losses && self.alive.is_some()
     }
 
     /// Returns the time of the node's wall clock.

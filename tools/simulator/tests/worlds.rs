@@ -101,6 +101,17 @@ fn progress_that_is_five_times_slower_would_be_noticed() {
     assert!(3 * count > SLOW_SEEDS, "{count} of {SLOW_SEEDS} worlds would be too slow: {times:?}");
 }
 
+/// In the first, a peer sent the second block of a liar back to it, and its flaw was taken away. In the second, one validator has most
+/// of the power, and decides faster than messages reach the others. In the third, a store was opened between an unsynced prune
+/// and a loss of power. In the fourth, the block with evidence pays the last stake of the guilty. In the fifth, no correct node announces the
+/// first height.
+#[test]
+fn worlds_that_failed_once_pass() {
+    for seed in [3703, 4713, 9250, 12201, 12785] {
+        assert_eq!(live_in(Setup::of_seed(seed), Story::default()).broken, None, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_failing_world_is_made_smaller() {
     let mutation = Mutation::named("double_sign");

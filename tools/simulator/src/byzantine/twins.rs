@@ -66,7 +66,9 @@ impl Twins {
     pub fn make(&mut self, liar: &Liar<'_>, said: &[Said], mut twin: impl FnMut(&Proposal, Block) -> Option<Twin>) {
         for signed in said.iter().filter_map(|said| own_proposal(liar, &said.message)) {
             let id = signed.proposal.block_id;
-            if self.0.contains_key(&id) || signed.proposal.pol_round.is_some() {
+            // A second block that comes back from a peer gets no third one, which could be the first again.
+            let is_twin = self.0.values().any(|twin| twin.id() == id);
+            if is_twin || self.0.contains_key(&id) || signed.proposal.pol_round.is_some() {
                 continue;
             }
             let Some(twin) = block_of(said, id).and_then(|block| twin(&signed.proposal, block)) else { continue };

@@ -1,8 +1,9 @@
 //! Evidence that a correct node is given is used: of two votes, or of an attack on light clients (EV7).
 //!
 //! A node that is given evidence which may be in the block after the chain's last one keeps it, unless what waits there proves the same,
-//! or there is no room. An attack that a process reported must be in a block in the end, as long as the process runs and the attack may
-//! be in the next block: it may expire, and the decision of its height may show that others were guilty.
+//! or there is no room. An attack that a node reported must be in a block in the end, also after the process that reported it has
+//! ended, unless the node's disk has lost something since. But the attack may expire, and the decision of its height may show that
+//! others were guilty.
 //! [`EvidenceRecord`] holds the rest: evidence in a block is new, in its window, and names exactly the guilty.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ use crate::{
 pub struct Accusations {
     /// Evidence that the next step of a process must keep, by node, with the life of the process.
     given: BTreeMap<usize, Vec<(u64, Evidence)>>,
-    /// Attacks with the processes that reported them, by the hash of the evidence.
+    /// Attacks by the hash of the evidence, with the nodes that reported them and how often their disks had lost something.
     attacks: BTreeMap<Hash, (Evidence, BTreeSet<(usize, u64)>)>,
 }
 
@@ -40,18 +41,19 @@ impl Accusations {
     /// Errors: [`Broken`] if it keeps nothing of it.
     pub fn on_step(&mut self, step: &Step<'_>, record: &EvidenceRecord) -> Result<(), Broken> {
         let (who, life) = (step.node.index, step.node.life);
+        let has_halted = step.outputs.iter().any(|output| matches!(output, Output::Halt(_)));
         let given = self.given.remove(&who).unwrap_or_default();
         for output in step.outputs {
             if let Output::Evidence(evidence) = output
                 && let Evidence::LightClientAttack(_) = evidence
+                && !has_halted
             {
                 let (_, reporters) =
                     self.attacks.entry(evidence.hash()).or_insert_with(|| (evidence.clone(), BTreeSet::new()));
-                reporters.insert((who, life));
+                reporters.insert((who, step.node.losses));
             }
         }
         // A decision in the step may have made it worthless, and a peer that is gone is not heard.
-        let has_halted = step.outputs.iter().any(|output| matches!(output, Output::Halt(_)));
         let is_excused = has_halted || step.committed().next().is_some() || !step.given.gone.is_empty();
         let Some(alive) = step.node.alive.as_ref().filter(|_| !is_excused && !given.is_empty()) else { return Ok(()) };
         let Ok(waiting) = alive.store.waiting_evidence() else { return Ok(()) };
@@ -64,12 +66,12 @@ impl Accusations {
         Ok(())
     }
 
-    /// Returns the infractions in attacks that a running process reported and that may be in the next block, of which no block has
-    /// evidence.
+    /// Returns the infractions in attacks that a running node reported, whose disk has lost nothing since, and that may be in the
+    /// next block, of which no block has evidence.
     pub fn owed(&self, nodes: &[Node], record: &EvidenceRecord) -> Vec<Infraction> {
-        let runs = |(node, life): &(usize, u64)| nodes[*node].life == *life && nodes[*node].alive.is_some();
+        let has = |(node, losses): &(usize, u64)| nodes[*node].still_has(*losses);
         let is_owed = |evidence: &Evidence| record.tip().is_some_and(|tip| record.is_usable(evidence, tip));
-        let owed = self.attacks.values().filter(|(evidence, by)| by.iter().any(runs) && is_owed(evidence));
+        let owed = self.attacks.values().filter(|(evidence, by)| by.iter().any(has) && is_owed(evidence));
         owed.flat_map(|(evidence, _)| evidence.infractions()).filter(|one| !record.has(one)).collect()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A node must report the two votes in the step after which it holds both, if it certainly does ([`Memory`]): votes that came one by
 //! one or in certificates, early, in time or late, and precommits in the commits of the chain, of blocks that it decided or fetched.
-//! What a process reported must be in a block in the end, as long as it runs: a loss of power may take it back, and it may expire.
+//! What a node reported must be in a block in the end, also after the process that reported it has ended, unless the node's disk has
+//! lost something since. But it may expire.
 //!
 //! Left out is what no node reads: certificates of a height that it has decided, and votes of earlier heights. A round state has no
 //! votes, only claims; what it makes a peer send is a certificate.
@@ -25,7 +26,7 @@ pub struct Equivocators {
     correct: BTreeSet<Address>,
     /// What the present process of each node holds.
     memories: BTreeMap<usize, Memory>,
-    /// Processes that reported two votes, by infraction.
+    /// Nodes that reported two votes and how often their disks had lost something, by infraction.
     reported: BTreeMap<Infraction, BTreeSet<(usize, u64)>>,
 }
 
@@ -59,17 +60,20 @@ impl Equivocators {
                 _ => {}
             }
         }
-        self.report((who, life), reports);
+        // A node that stops may have failed to write what it reports.
+        if !is_excused {
+            self.report((who, step.node.losses), reports);
+        }
         if is_excused { Ok(()) } else { self.check_reported(who, &due, record) }
     }
 
-    fn report(&mut self, process: (usize, u64), reports: Vec<Infraction>) {
+    fn report(&mut self, reporter: (usize, u64), reports: Vec<Infraction>) {
         for infraction in reports {
-            self.reported.entry(infraction).or_default().insert(process);
+            self.reported.entry(infraction).or_default().insert(reporter);
         }
     }
 
-    /// Checks that a node has reported what it must, in this process or before, unless a block has it.
+    /// Checks that a node has reported what it must, in any of its processes, unless a block has it.
     fn check_reported(&self, who: usize, due: &[Infraction], record: &EvidenceRecord) -> Result<(), Broken> {
         for infraction in due {
             let is_reported = self.reported.get(infraction).is_some_and(|all| all.iter().any(|(node, _)| *node == who));
@@ -83,13 +87,13 @@ impl Equivocators {
         Ok(())
     }
 
-    /// Returns the infractions that a running process reported, of which no block has evidence and whose evidence has not
-    /// expired.
+    /// Returns the infractions that a running node reported, whose disk has lost nothing since, of which no block has evidence, and
+    /// whose evidence has not expired.
     pub fn owed(&self, nodes: &[Node], record: &EvidenceRecord) -> Vec<Infraction> {
-        let runs = |(node, life): &(usize, u64)| nodes[*node].life == *life && nodes[*node].alive.is_some();
+        let has = |(node, losses): &(usize, u64)| nodes[*node].still_has(*losses);
         let is_owed = |(infraction, reporters): &(&Infraction, &BTreeSet<(usize, u64)>)| {
             let is_open = !record.blocks().contains_key(infraction) && !record.has_expired(infraction.0);
-            is_open && reporters.iter().any(runs)
+            is_open && reporters.iter().any(has)
         };
         self.reported.iter().filter(is_owed).map(|(infraction, _)| *infraction).collect()
     }
@@ -118,11 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_reported_is_owed_while_it_runs() {
+    fn what_a_node_reported_is_owed_while_it_runs() {
         let mut all = Equivocators::new(BTreeSet::new());
         all.report((0, 3), vec![(Height(5), LIAR)]);
         let mut node = Node::new(0, None, None);
-        node.life = 3;
-        assert_eq!(all.owed(&[node], &record()), [], "its process has ended");
+        node.losses = 3;
+        assert_eq!(all.owed(&[node], &record()), [], "it is down");
     }
 }

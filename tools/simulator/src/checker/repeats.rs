@@ -1,4 +1,5 @@
-//! A correct node repeats its last votes of a height until the height is decided, because any of them may be lost.
+//! A correct node repeats its last votes of a height until the height is decided, because any of them may be lost, and shows
+//! its round state to its peers in each gossip interval, so that they send what it lacks.
 
 use consensus::{Timeout, TimeoutKind};
 use replica::{Output, Timer};
@@ -8,6 +9,32 @@ use crate::{
     broken::{Broken, ensure},
     checker::step::Step,
 };
+
+/// Checks that the gossip timer runs in each interval of the configuration, and that the round state leaves when it expires.
+///
+/// Errors: [`Broken`] if not.
+pub fn check_gossip(step: &Step<'_>) -> Result<(), Broken> {
+    let (who, Some(alive)) = (step.node.index, &step.node.alive) else { return Ok(()) };
+    let timers = step.outputs.iter().filter_map(|output| match output {
+        Output::StartTimer { timer: Timer::Gossip, after } => Some(*after),
+        _ => None,
+    });
+    let (timers, interval): (Vec<_>, _) = (timers.collect(), alive.gossip_interval);
+    for after in &timers {
+        ensure!(*after == interval, "repeats: n{who} gossips after {after:?}, and its interval is {interval:?}");
+    }
+    let is_halted = step.node.halted.is_some() || step.outputs.iter().any(|output| matches!(output, Output::Halt(_)));
+    if !step.given.has_gossip_expired || is_halted {
+        return Ok(());
+    }
+    ensure!(!timers.is_empty(), "repeats: n{who} starts no further gossip timer");
+    let is_state = |output: &Output| match output {
+        Output::Broadcast(message) => matches!(**message, PeerMessage::RoundState(_)),
+        _ => false,
+    };
+    ensure!(step.outputs.iter().any(is_state), "repeats: n{who} does not broadcast its round state");
+    Ok(())
+}
 
 /// Checks a step in which the timer for this expires at the height that a node is still deciding: its last vote of each type
 /// leaves again, with the polka behind its valid block after round 0, and the timer starts again.

@@ -148,15 +148,15 @@ pub struct Rotation {
     correct: BTreeSet<Address>,
     /// The sets of the decided heights, and of the two after them.
     sets: BTreeMap<Height, Turns>,
-    /// Proposers of round 0 since the first height; `None` once the set has changed.
-    turns: Option<Vec<Address>>,
+    /// True once members or powers differ from those of the first height.
+    has_changed: bool,
 }
 
 impl Rotation {
     /// Creates the record of a chain that begins with height 1 and these validators.
     pub fn new(correct: BTreeSet<Address>, first: Turns) -> Self {
         let sets = [(Height(1), first.clone()), (Height(2), first.next(&[]))].into();
-        Self { correct, sets, turns: Some(Vec::new()) }
+        Self { correct, sets, has_changed: false }
     }
 
     /// Returns the set of a height that is decided, or of the two after the last one.
@@ -172,15 +172,8 @@ impl Rotation {
 
     /// Follows a height that is decided for the first time. The one before was followed.
     pub fn follow(&mut self, height: Height, updates: &[ValidatorUpdate]) {
-        if let (Some(done), Some(turns)) = (&mut self.turns, self.sets.get(&height))
-            && (done.len() as u64) < height.0
-        {
-            done.push(turns.proposer); // the node that decided it did not announce it
-        }
         let next = self.sets[&height.next()].next(updates);
-        if next.powers() != self.sets[&height.next()].powers() {
-            self.turns = None;
-        }
+        self.has_changed |= next.powers() != self.sets[&height.next()].powers();
         self.sets.insert(height.next().next(), next);
     }
 
@@ -206,12 +199,11 @@ impl Rotation {
                 committed.commit.round
             );
         }
-        let Some(done) = &mut self.turns else { return Ok(()) };
-        if height.0 <= done.len() as u64 {
-            return Ok(()); // it was followed before this node announced it
+        if self.has_changed {
+            return Ok(());
         }
-        done.push(validators.proposer().address());
-        check_share(height, turns, done)
+        let done: Vec<Address> = self.sets.range(..=height).map(|(_, turns)| turns.proposer).collect();
+        check_share(height, turns, &done)
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Heard {
 pub struct Given {
     /// Timers of the engine that expired.
     timeouts: Vec<Timeout>,
+    /// True if the gossip timer expired.
+    pub has_gossip_expired: bool,
     /// Bytes of the messages of peers.
     pub bytes: usize,
     /// Number of all inputs.
@@ -52,6 +54,7 @@ impl Given {
         for input in inputs {
             match input {
                 Input::Timer(Timer::Consensus(timeout)) => given.timeouts.push(*timeout),
+                Input::Timer(Timer::Gossip) => given.has_gossip_expired = true,
                 Input::Message { peer, message, .. } => {
                     given.bytes += bytes_of_checked(message);
                     given.heard.extend(Heard::of(*peer, message));

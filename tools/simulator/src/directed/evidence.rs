@@ -87,10 +87,30 @@ pub fn report(c: &World, common: u64, height: u64) -> Evidence {
     Evidence::LightClientAttack(Box::new(attack.expect("it is an attack")))
 }
 
-/// Hands evidence to a node, as a client does that has no stake.
+/// Delivers evidence to a node, as a message of node 0.
 pub fn show(c: &mut World, to: usize, evidence: &Evidence) {
     let message = Arc::new(PeerMessage::Evidence(Box::new(evidence.clone())));
     c.hand(&Parcel { from: 0, to, message });
+}
+
+/// Only one node has evidence, it cannot send it to the others, and its process is killed. After its restart and with its links back,
+/// a block has the evidence.
+pub(super) fn only_holder(stage: &Stage) -> Result<(), Broken> {
+    let setup = idle(4).with_full_nodes(1);
+    let mut c = stage.world(setup.with_byzantine(0, Behaviour::Traitor).with_byzantine(1, Behaviour::Traitor));
+    c.run_until_height(6, SOON)?;
+    (0..4).for_each(|other| c.cut(4, other, true));
+    let evidence = report(&c, 2, 4);
+    show(&mut c, 4, &evidence);
+    c.run_for(ms(1000))?;
+    c.kill(4);
+    c.restart(4);
+    (0..4).for_each(|other| c.cut(4, other, false));
+    c.expect_evidence(SOON)?;
+    match c.evidence().is_empty() {
+        true => Err(Broken("EV7: a node was killed after a report, and no block has its evidence".to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Half of the validators attack a light client, which reports it to one node: a block has it within its window, once, against exactly

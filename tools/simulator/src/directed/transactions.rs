@@ -18,11 +18,16 @@ pub(super) fn sent_again(stage: &Stage) -> Result<(), Broken> {
     let sent = [tx(TxOrder::Nonce(0), transfer(1, 1)), tx(TxOrder::Expires(expires), transfer(2, 1))];
     sent.iter().for_each(|bytes| assert!(c.submit(0, bytes)));
     c.run_until("both are executed", SOON, |c| c.counts.txs == 2)?;
+    send_again(&mut c, &sent)
+}
+
+/// Restarts all nodes after two more heights, and submits the transactions to another node.
+fn send_again(c: &mut World, sent: &[Vec<u8>]) -> Result<(), Broken> {
     c.expect_progress(2, SOON)?;
     c.crash_all();
     c.restart_all();
     c.run_for(ms(500))?;
-    for bytes in &sent {
+    for bytes in sent {
         c.submit(1, bytes);
     }
     c.expect_progress(5, SOON)
@@ -80,12 +85,5 @@ pub(super) fn failures(stage: &Stage) -> Result<(), Broken> {
     ];
     sent.iter().for_each(|bytes| assert!(c.submit(0, bytes)));
     c.run_until("what cannot fail is executed", SOON, |c| c.counts.txs == 2)?;
-    c.expect_progress(2, SOON)?;
-    c.crash_all();
-    c.restart_all();
-    c.run_for(ms(500))?;
-    for bytes in &sent {
-        c.submit(1, bytes);
-    }
-    c.expect_progress(5, SOON)
+    send_again(&mut c, &sent)
 }

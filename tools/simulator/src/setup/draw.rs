@@ -77,7 +77,7 @@ impl Setup {
             setup.shrink_large();
         } else if seed % STAKES_EVERY == 1 {
             setup = setup.draw_stakes(&mut of(seed, "stakes"));
-        } else if count <= BUSY_VALIDATORS_MAX && random.chance(200) {
+        } else if count <= BUSY_VALIDATORS_MAX && random.chance(100) {
             setup = setup.draw_reverts(&mut of(seed, "reverts"));
         }
         if !setup.stakes && random.chance(500) {
@@ -332,7 +332,7 @@ fn draw_count(random: &mut Random, is_busy: bool) -> usize {
     if random.below(LARGE_EVERY) == 0 {
         return if random.below(LARGEST_EVERY) == 0 { 100 } else { 31 };
     }
-    match random.below(40) {
+    match random.below(80) {
         0 => 13,
         1 => random.within(8, 12) as usize,
         _ => random.pick(&[1, 2, 3, 4, 4, 4, 4, 5, 6, 7]),

@@ -152,6 +152,11 @@ impl SlashRecord {
                 continue;
             }
             let Some(validator) = known.get(operator).filter(|validator| !validator.is_tombstoned) else { continue };
+            // The block pays the last stake of the validator before it judges, after a height that outlasts the unbonding time.
+            let ends = |event: &Event| attribute(event, "validator") == operator.to_string();
+            if validator.tokens == 0 && of_kind(&decided.results.events, "staking.validator_ended").any(ends) {
+                continue;
+            }
             let is_punished = slashed.iter().any(|one| one.operator == *operator && one.height == proof.height)
                 || self.punished.iter().any(|(other, _)| other == operator);
             ensure!(is_punished, "ST5: height {block} names {}, which is not slashed", proof.validator);

@@ -76,7 +76,7 @@ impl World {
                 (Ok(()), _) => whole = (store.tip(), dump(&disk)),
                 (Err(RewindError::Store(StoreError::Io { .. })), Some(cut)) => {
                     self.counts.cut_rewinds += 1;
-                    disk.crash(cut.keep);
+                    self.nodes[node].lose(cut.keep);
                     store = self.open_stopped(node)?;
                     if store.unfinished_rewind().is_some() {
                         self.check_no_start(node)?;

@@ -238,7 +238,7 @@ impl World {
 
     /// Replaces the disk of a node that is down by an old copy, and its signing state as requested.
     pub fn restore(&mut self, node: usize, backup: &Backup, signing_state: SigningState) {
-        self.nodes[node].disk = backup.disk.copy();
+        self.nodes[node].replace_disk(backup.disk.copy());
         match signing_state {
             SigningState::Kept => {}
             SigningState::Lost => self.lose_signing_state(node),

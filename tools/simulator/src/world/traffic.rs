@@ -1,6 +1,9 @@
 //! What passes between the nodes of a world: connections, messages, transactions and blocks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use mempool::Source;
 use replica::{Checked, Input, UnverifiedEvidence};
@@ -20,6 +23,10 @@ use crate::{
 
 /// Minimum number of rounds that fail at a height with a plan.
 const PLAN_ROUNDS_MIN: u32 = 2;
+
+/// The key with which nodes sign that have no key of a validator.
+static STRANGER: LazyLock<ConsensusSecretKey> =
+    LazyLock::new(|| ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key"));
 
 impl World {
     /// Returns what a node with this behaviour sends instead of what it should send.
@@ -45,7 +52,6 @@ impl World {
         let key_of = |node: usize| self.nodes[node].key().filter(|_| behaviour == Behaviour::Coalition).cloned();
         let coalition: Vec<ConsensusSecretKey> = conspirators.into_iter().filter_map(key_of).collect();
         let engine = of.alive.as_ref().expect("it runs").replica.engine();
-        let stranger = ConsensusSecretKey::from_bytes(KeyType::Secp256k1, &[250; 32]).expect("a small number is a key");
         let power_of = |other: &usize| {
             let address = self.nodes[*other].key_in(engine.validators())?.public_key().address();
             Some((*other, engine.validators().by_address(&address)?.1.power.0))
@@ -54,7 +60,7 @@ impl World {
         let liar = Liar {
             behaviour,
             index: node,
-            key: of.key().unwrap_or(&stranger),
+            key: of.key().unwrap_or(&STRANGER),
             coalition: &coalition,
             allies: &allies,
             chain_id: &self.chain_id,
