@@ -25,7 +25,7 @@
 //! each `use` and each path is written out in full, without comments, texts and tests.
 
 use cargo_metadata::MetadataCommand;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -165,6 +165,32 @@ fn sans_io_crates_draw_no_randomness() {
         let found: Vec<_> = package.dependencies.iter().filter(drawn).map(|dependency| &dependency.name).collect();
         assert!(!SANS_IO.contains(&name.as_str()) || found.is_empty(), "{name} depends on {found:?}: use `files`");
     }
+}
+
+/// The fuzz targets are a workspace of their own. If their lock file lacks a dependency of our crates, cargo writes it anew with
+/// versions that no commit names.
+#[test]
+fn the_lock_file_of_the_fuzz_targets_has_the_dependencies_of_our_crates() {
+    let text = std::fs::read_to_string(root().join("fuzz/Cargo.lock")).expect("it is there");
+    let lock: toml::Table = text.parse().expect("cargo wrote it");
+    let locked = lock["package"].as_array().expect("a list of packages").iter().map(|package| {
+        let names = package.get("dependencies").and_then(toml::Value::as_array).into_iter().flatten();
+        let names = names.filter_map(|name| name.as_str()?.split(' ').next());
+        (package["name"].as_str().expect("a name"), names.collect::<BTreeSet<&str>>())
+    });
+    let locked: BTreeMap<&str, BTreeSet<&str>> = locked.collect();
+    let mut missing = Vec::new();
+    for package in metadata().workspace_packages() {
+        let Some(has) = locked.get(package.name.as_str()) else { continue };
+        let needed = package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind == cargo_metadata::DependencyKind::Normal && !dependency.optional);
+        let lacking = needed.filter(|dependency| !has.contains(dependency.name.as_str()));
+        missing.extend(lacking.map(|dependency| format!("{} of {}", dependency.name, package.name)));
+    }
+    assert!(locked.contains_key("cairn-types"), "it names our crates");
+    assert!(missing.is_empty(), "run `cargo metadata` in fuzz/ and commit fuzz/Cargo.lock: {missing:?}");
 }
 
 #[test]

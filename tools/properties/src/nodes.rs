@@ -210,7 +210,7 @@ pub fn rpc_uri_seeds() -> Vec<Vec<u8>> {
         format!("/{method}?{}", arguments.join("&")).into_bytes()
     };
     let mut seeds: Vec<Vec<u8>> = calls().into_iter().map(uri).collect();
-    seeds.push(b"/".to_vec());
+    seeds.extend([b"/".to_vec(), b"/block?height=%110%22".to_vec()]);
     seeds
 }
 

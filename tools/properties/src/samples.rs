@@ -1,14 +1,18 @@
 //! Valid values of each type, from fixed keys: what the seeds are made of.
 
+use std::sync::OnceLock;
+
 use types::{
     Block, BlockId, BlockResults, Certificate, ChainId, Commit, DuplicateVoteEvidence, Event, Evidence, HardState,
     Hash, Header, Height, LightBlock, LightClientAttackEvidence, Lock, Params, PartSetHeader, Power, Proposal, Round,
     SecretKey, SignedProposal, SignedVote, Time, TxResult, ValidatorSet, ValidatorUpdate, Vote, VoteType,
 };
 
-/// Returns the secret key of a seed.
+/// Returns the secret key of a seed. Its public half is computed once: with the counters of a fuzzer that takes milliseconds.
 pub fn key(seed: u8) -> SecretKey {
-    SecretKey::from_bytes(&[seed; 32]).expect("these 32 bytes are a key")
+    static KEYS: [OnceLock<SecretKey>; 256] = [const { OnceLock::new() }; 256];
+    let made = || SecretKey::from_bytes(&[seed; 32]).expect("these 32 bytes are a key");
+    KEYS[usize::from(seed)].get_or_init(made).clone()
 }
 
 /// Returns the chain of all samples.

@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -225,7 +225,13 @@ fn read(stream: &mut TcpStream) -> (Answer, bool) {
 
 fn more(stream: &mut TcpStream, bytes: &mut Vec<u8>) {
     let mut piece = [0; 16 * 1024];
-    let got = stream.read(&mut piece).expect("the server answers");
+    // The timer of a fuzzer interrupts the call.
+    let got = loop {
+        match stream.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => break read.expect("the server answers"),
+        }
+    };
     assert!(got > 0, "the server closed the connection without an answer");
     bytes.extend_from_slice(&piece[..got]);
 }

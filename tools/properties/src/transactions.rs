@@ -47,7 +47,7 @@ const OWN_NONCE: u8 = 0x80;
 const PIECES_MAX: usize = 64;
 
 /// Executes what decodes on a chain: an input is a list of pieces, each a byte of options, the length of a body (2 bytes,
-/// big-endian) and the body of a transaction, which one of the accounts signs.
+/// big-endian) and the body of a transaction, which one of the accounts sends.
 ///
 /// It checks that nothing panics, that a failed transaction changes only fee and nonce, that the supply is constant and is
 /// all the money that there is, that each row is where it belongs, that the application says the same again when it is
@@ -63,15 +63,14 @@ pub fn execution(bytes: &[u8]) -> bool {
         }
         let Some(mut body) = decoded(content, TxBody::decode) else { continue };
         let account = usize::from(options & 0x3F) % usize::from(ACCOUNTS);
-        let secret = key(account as u8 + 1);
-        (body.chain_id, body.signer) = (chain_id(), secret.public_key());
+        (body.chain_id, body.signer) = (chain_id(), key(account as u8 + 1).public_key());
         if let TxOrder::Nonce(nonce) = &mut body.order
             && options & OWN_NONCE == 0
         {
             *nonce = nonces[account];
             nonces[account] += 1;
         }
-        let tx = VerifiedTx::verified_before(body.sign(&secret));
+        let Some(tx) = unsigned(&body) else { continue };
         if block.is_empty() {
             check_admission(&chain, &tx);
         }
@@ -81,6 +80,12 @@ pub fn execution(bytes: &[u8]) -> bool {
     run(&mut chain, &block);
     run(&mut chain, &[]);
     has_executed
+}
+
+/// Returns a transaction without its signature, which execution does not check; `None` if it is too long with the names of this chain.
+fn unsigned(body: &TxBody) -> Option<VerifiedTx> {
+    let bytes = types::pb::Transaction { body: body.encode(), signature: vec![0; 65] };
+    Transaction::decode(&prost::Message::encode_to_vec(&bytes)).ok().map(VerifiedTx::verified_before)
 }
 
 /// Splits the next piece from the input: its options, and the bytes of a body. Returns `None` at the end.
