@@ -102,12 +102,12 @@ pub async fn garbage(siege: &Siege, target: &Target) {
 }
 
 /// Completes the handshake on a connection whose frames the test makes.
-async fn greeted(siege: &Siege, target: &Target, n: u16) -> Muxed {
-    let peers = siege.metric("p2p_peers", "");
+async fn greeted(target: &Target, n: u16) -> Muxed {
     let mut muxed = Muxed::dial(seed(n), address(n), target.socket).await.expect("connects");
     let control = muxed.open(CONTROL.as_ref()).await;
     muxed.send(control, &raw::control_frames(&[target.hello(), raw::accept()])).await;
-    while siege.metric("p2p_peers", "") <= peers {
+    // The node opens its channels when it has accepted the peer.
+    while !muxed.has_opened(CONSENSUS.as_ref()) {
         muxed.listen(Duration::from_millis(20)).await;
         assert!(!muxed.is_closed, "the node accepts a peer");
     }
@@ -115,8 +115,8 @@ async fn greeted(siege: &Siege, target: &Target, n: u16) -> Muxed {
 }
 
 /// Streams without end, and bytes that are cut into tiny frames: the connection ends.
-pub async fn stream_floods(siege: &Siege, target: &Target) {
-    let mut muxed = greeted(siege, target, 50).await;
+pub async fn stream_floods(_: &Siege, target: &Target) {
+    let mut muxed = greeted(target, 50).await;
     for _ in 0..20 * STREAMS_MAX {
         muxed.open("/no such protocol").await;
         if muxed.is_closed {
@@ -126,7 +126,7 @@ pub async fn stream_floods(siege: &Siege, target: &Target) {
     muxed.listen(SOON).await;
     assert!(muxed.is_closed, "the node keeps a peer that opens {} streams", 20 * STREAMS_MAX);
 
-    let mut muxed = greeted(siege, target, 51).await;
+    let mut muxed = greeted(target, 51).await;
     for _ in 0..200 {
         let frames: Vec<u8> = (0..500).flat_map(|_| muxed.open_and_reset(b"x")).collect();
         muxed.write(&frames).await;
@@ -140,7 +140,7 @@ pub async fn stream_floods(siege: &Siege, target: &Target) {
 
 /// A peer that asks for blocks all the time and reads nothing: few answers wait, and others are served.
 pub async fn slow_reads(siege: &Siege, target: &Target) {
-    let mut muxed = greeted(siege, target, 60).await;
+    let mut muxed = greeted(target, 60).await;
     let request = PeerRequest::Blocks(BlockRequest { from: Height(1), count: SYNC_BLOCKS_MAX }).encode();
     let (begun, mut most) = (Instant::now(), 0.0_f64);
     while begun.elapsed() < Duration::from_secs(4) && !muxed.is_closed {

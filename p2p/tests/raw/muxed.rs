@@ -129,6 +129,12 @@ impl Muxed {
         self.write(&head(PING, ACK, 0, number)).await;
     }
 
+    /// Returns true if the other side has opened a stream for a protocol.
+    pub fn has_opened(&self, protocol: &str) -> bool {
+        let lines = negotiation(protocol);
+        self.heard.values().any(|bytes| bytes.starts_with(&lines))
+    }
+
     /// Handles what arrives in a time: agrees to every protocol that the other side proposes, and counts credit.
     pub async fn listen(&mut self, time: Duration) {
         let until = tokio::time::Instant::now() + time;
