@@ -76,7 +76,7 @@ impl TxVerifier {
         }
     }
 
-    /// Decodes a transaction and checks its signature, unless the same bytes were checked before. Cost: 70 µs, or 10 µs
+    /// Decodes a transaction and checks its signature, unless the same bytes were checked before. Cost: 40 µs, or 8 µs
     /// if they were.
     ///
     /// Errors: `Decode` for bytes that are no transaction, `Signature` for one that its signer did not sign.
@@ -84,8 +84,8 @@ impl TxVerifier {
         self.verify_each([bytes]).remove(0)
     }
 
-    /// As [`TxVerifier::verify`] for several transactions, whose signatures are checked together. Cost: about 55 µs
-    /// each, for sixteen and more.
+    /// As [`TxVerifier::verify`] for several transactions, whose signatures are checked together. Cost: about 25 µs
+    /// each, for 64 and more.
     pub fn verify_each<'b>(&self, bytes: impl IntoIterator<Item = &'b [u8]>) -> Vec<Result<VerifiedTx, TxError>> {
         let decoded: Vec<Result<Transaction, DecodeError>> = bytes.into_iter().map(Transaction::decode).collect();
         let txs: Vec<Transaction> = decoded.iter().flatten().cloned().collect();

@@ -22,7 +22,7 @@ use storage::{Kv, Store, StoreError};
 use thiserror::Error;
 use types::{
     Address, AttackError, Evidence, EvidenceError, EvidenceKey, Hash, Height, Infraction, LightClientAttackEvidence,
-    Misbehavior, MisbehaviorKind, Params, SignedVote, Time, ValidatorSet,
+    Misbehavior, MisbehaviorKind, Params, Time, ValidatorSet,
     limits::{
         ATTACK_BYTES_MAX, ATTACKS_WAITING_MAX, EVIDENCE_NAMED_MAX, EVIDENCE_PER_BLOCK_MAX, EVIDENCE_WAITING_MAX,
         EVIDENCE_WAITING_PER_VALIDATOR_MAX, VOTE_BYTES_MAX,
@@ -122,19 +122,10 @@ impl EvidenceRefusal {
 ///
 /// Errors: [`EvidenceRefusal`], the first reason found.
 pub fn check_evidence<K: Kv>(store: &Store<K>, evidence: Evidence) -> Result<VerifiedEvidence, EvidenceRefusal> {
-    verify(store, &evidence, |_| false)?;
-    Ok(VerifiedEvidence(Box::new(evidence)))
-}
-
-/// As [`check_evidence`], without another check of signatures that are `known` to hold.
-pub(crate) fn verify<K: Kv>(
-    store: &Store<K>,
-    evidence: &Evidence,
-    known: impl Fn(&SignedVote) -> bool,
-) -> Result<(), EvidenceRefusal> {
-    check_place(store, evidence)?;
+    check_place(store, &evidence)?;
     let validators = store.validators_for_evidence(evidence.height())?;
-    Ok(evidence.verify_except(store.chain_id(), &validators, known)?)
+    evidence.verify(store.chain_id(), &validators)?;
+    Ok(VerifiedEvidence(Box::new(evidence)))
 }
 
 /// Checks all but the powers and the signatures, of two votes also all but the validator. Cost: three rows for two votes;

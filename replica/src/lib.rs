@@ -19,6 +19,7 @@ mod guard;
 mod live;
 mod mutation;
 mod peers;
+mod prepared;
 mod prune;
 mod replica;
 mod rewind;

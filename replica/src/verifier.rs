@@ -28,13 +28,14 @@ use std::{
 };
 
 use types::{
-    BlockAndCommit, BlockResponse, Certificate, ChainId, Commit, Evidence, Hash, Height, PartSet, PeerMessage, Round,
-    SignedProposal, SignedVote, ValidatorSet, Wire, blake3, limits::PART_BYTES,
+    BlockAndCommit, BlockResponse, Certificate, ChainId, Commit, EarlierChecks, Evidence, Hash, Height, PartSet,
+    PeerMessage, PreparedKey, PublicKey, Round, SignedProposal, SignedVote, ValidatorSet, Wire, blake3,
+    limits::PART_BYTES,
 };
 
 use crate::{
     Checked, CheckedBlocks, EvidenceRefusal, Offence, SyncedBlock, UnverifiedEvidence, Verification, VerifiedCommit,
-    VerifiedEvidence,
+    VerifiedEvidence, prepared::PreparedKeys,
 };
 
 /// Maximum number of rounds that a proposal may be ahead to be checked: finding its proposer takes turns of the
@@ -81,6 +82,7 @@ struct Shared {
     place: RwLock<Arc<Place>>,
     check_evidence: CheckEvidence,
     recent: Mutex<Recent>,
+    prepared: PreparedKeys,
     checks: AtomicU64,
     hits: AtomicU64,
 }
@@ -113,6 +115,7 @@ impl Verifier {
             place: RwLock::new(Arc::new(place)),
             check_evidence,
             recent: Mutex::default(),
+            prepared: PreparedKeys::default(),
             checks: AtomicU64::new(0),
             hits: AtomicU64::new(0),
         }))
@@ -120,6 +123,7 @@ impl Verifier {
 
     /// Publishes the replica's new position.
     pub(crate) fn publish(&self, place: Place) {
+        self.0.prepared.make_room(&place.next_validators);
         *self.0.place.write().expect("no holder of this lock panics") = Arc::new(place);
     }
 
@@ -133,20 +137,20 @@ impl Verifier {
         self.0.hits.load(Relaxed)
     }
 
-    /// Returns the memory of the signatures that are remembered, in bytes.
+    /// Returns the memory of the signatures that are remembered and of the prepared keys, in bytes.
     pub(crate) fn remembered_bytes(&self) -> usize {
         let recent = self.0.recent.lock().expect("no holder of this lock panics");
-        (recent.names.len() + recent.order.len()) * size_of::<Hash>()
+        (recent.names.len() + recent.order.len()) * size_of::<Hash>() + self.0.prepared.bytes()
     }
 
     /// Returns the maximum of [`Verifier::remembered_bytes`] (I6).
     pub(crate) fn remembered_bytes_max() -> usize {
-        2 * RECENT_MAX * size_of::<Hash>()
+        2 * RECENT_MAX * size_of::<Hash>() + PreparedKeys::bytes_max()
     }
 
     /// Verifies a peer's message as far as that is possible outside of the replica.
     ///
-    /// Cost: 60 µs for each signature that was not seen before, a hash of a part's bytes.
+    /// Cost: 15 to 40 µs for each signature that was not seen before, a hash of a part's bytes.
     pub fn check(&self, message: PeerMessage) -> Checked {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         match message {
@@ -168,7 +172,7 @@ impl Verifier {
         let Some(validators) = place.validators_of(vote.vote.height).or_else(last) else {
             return Checked::Unchecked(PeerMessage::Vote(vote));
         };
-        match vote.verify_except(&self.0.chain_id, validators, |vote| self.is_known(vote)) {
+        match vote.verify_by(&self.0.chain_id, validators, self) {
             Ok(vote) => {
                 self.remember(&vote);
                 Checked::Vote(vote)
@@ -187,7 +191,7 @@ impl Verifier {
         };
         let proposer = validators.proposer_of_round(p.round).public_key;
         self.0.checks.fetch_add(1, Relaxed);
-        match proposal.verify(&self.0.chain_id, &proposer) {
+        match proposal.verify_by(&self.0.chain_id, &proposer, self) {
             Ok(proposal) => Checked::Proposal(proposal),
             Err(error) => Checked::Bad(Offence::BadSignature(error.to_string())),
         }
@@ -197,7 +201,7 @@ impl Verifier {
         let Some(validators) = place.validators_of(certificate.height()) else {
             return Checked::Unchecked(PeerMessage::Certificate(certificate));
         };
-        match certificate.verify_except(&self.0.chain_id, validators, |vote| self.is_known(vote)) {
+        match certificate.verify_by(&self.0.chain_id, validators, self) {
             Ok(certificate) => {
                 certificate.votes().iter().for_each(|vote| self.remember(vote));
                 Checked::Certificate(certificate)
@@ -220,7 +224,7 @@ impl Verifier {
     /// validators of the current height. If the validators have changed when the turn of a commit comes, the replica
     /// requests another verification.
     ///
-    /// Cost: a hash of all bytes, and 60 µs for each signature, up to the first invalid commit.
+    /// Cost: a hash of all bytes, and 30 µs for each signature, up to the first invalid commit.
     pub fn check_blocks(&self, response: BlockResponse) -> CheckedBlocks {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         let chain_id = &self.0.chain_id;
@@ -240,7 +244,7 @@ impl Verifier {
         CheckedBlocks { earliest: response.earliest, latest: response.latest, proven, blocks }
     }
 
-    /// Verifies a commit against the validators of the current height. Cost: 60 µs for each signature.
+    /// Verifies a commit against the validators of the current height. Cost: 30 µs for each signature.
     pub fn verify_commit(&self, commit: Arc<Commit>) -> VerifiedCommit {
         let place = self.0.place.read().expect("no holder of this lock panics").clone();
         let verification = self.verification(&place, &commit);
@@ -269,19 +273,25 @@ impl Verifier {
     }
 
     /// Returns true if exactly these bytes were checked recently and were valid.
-    pub(crate) fn knows(&self, vote: &SignedVote) -> bool {
+    pub(crate) fn is_known(&self, vote: &SignedVote) -> bool {
         self.0.recent.lock().expect("no holder of this lock panics").names.contains(&name(vote))
-    }
-
-    /// As [`Verifier::knows`], and counts the result.
-    fn is_known(&self, vote: &SignedVote) -> bool {
-        let known = self.knows(vote);
-        if known { &self.0.hits } else { &self.0.checks }.fetch_add(1, Relaxed);
-        known
     }
 
     fn remember(&self, vote: &SignedVote) {
         self.0.recent.lock().expect("no holder of this lock panics").insert(name(vote));
+    }
+}
+
+/// What is remembered makes a check cheaper. Each question about a vote is counted.
+impl EarlierChecks for Verifier {
+    fn knows(&self, vote: &SignedVote) -> bool {
+        let known = self.is_known(vote);
+        if known { &self.0.hits } else { &self.0.checks }.fetch_add(1, Relaxed);
+        known
+    }
+
+    fn prepared(&self, key: &PublicKey) -> Option<Arc<PreparedKey>> {
+        self.0.prepared.get(key)
     }
 }
 

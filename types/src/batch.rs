@@ -9,26 +9,24 @@
 //! If the sum is not the point at infinity, the batch is halved until the invalid signatures are found. The result for
 //! each signature is the same as from [`PublicKey::verify_recoverable`](crate::PublicKey::verify_recoverable).
 
-use k256::{
-    AffinePoint, ProjectivePoint, Scalar,
-    elliptic_curve::{Group, ff::BatchInverter, ops::LinearCombination, point::DecompressPoint, subtle::Choice},
-};
+use curve::{Point, Recoverable, Term, invert_all, sum_is_identity};
+use k256::{Scalar, U256, elliptic_curve::ops::Reduce};
 
-use crate::{Transaction, keys::scalar, memo};
+use crate::{Transaction, memo};
 
 /// A signature whose parts are in their valid ranges, but which is not verified yet.
-struct Term<'t> {
+struct Claim<'t> {
     tx: &'t Transaction,
     index: usize,
     r: Scalar,
     s_inverse: Scalar,
-    nonce_point: ProjectivePoint,
+    nonce_point: Point,
 }
 
 /// Returns, for each transaction, true if its signature holds.
 ///
-/// Cost: about 45 µs per signature for batches of sixteen and more that all hold. An invalid signature adds as many
-/// checks as there are halvings until it is found.
+/// Cost: about 17 µs per signature for a batch of 64 that all hold, 20 µs for one of 16. An invalid signature adds as
+/// many checks as there are halvings until it is found.
 ///
 /// Source: A. Antipa et al., "Accelerated Verification of ECDSA Signatures", 2005 (the gain from a recovery bit); M.
 /// Bellare, J. Garay, T. Rabin, "Fast Batch Verification for Modular Exponentiation and Digital Signatures", 1998
@@ -39,20 +37,19 @@ pub fn verify_batch(txs: &[Transaction]) -> Vec<bool> {
         return txs.iter().map(Transaction::holds).collect();
     }
     let mut holds = vec![false; txs.len()];
-    let mut terms: Vec<Term<'_>> = txs.iter().enumerate().filter_map(|(index, tx)| Term::new(index, tx)).collect();
-    let mut inverses: Vec<Scalar> = terms.iter().map(|term| term.s_inverse).collect();
-    let mut scratch = vec![Scalar::ZERO; inverses.len()];
-    BatchInverter::invert_with_external_scratch(&mut inverses, &mut scratch);
-    terms.iter_mut().zip(inverses).for_each(|(term, inverse)| term.s_inverse = inverse);
-    halve(&terms, &mut holds);
+    let mut claims: Vec<Claim<'_>> = txs.iter().enumerate().filter_map(|(index, tx)| Claim::new(index, tx)).collect();
+    let mut inverses: Vec<Scalar> = claims.iter().map(|claim| claim.s_inverse).collect();
+    invert_all(&mut inverses);
+    claims.iter_mut().zip(inverses).for_each(|(claim, inverse)| claim.s_inverse = inverse);
+    halve(&claims, &mut holds);
     holds
 }
 
-fn halve(terms: &[Term<'_>], holds: &mut [bool]) {
-    match terms {
+fn halve(claims: &[Claim<'_>], holds: &mut [bool]) {
+    match claims {
         [] => {}
         [one] => holds[one.index] = one.tx.holds(),
-        many if all_hold(many) => many.iter().for_each(|term| holds[term.index] = true),
+        many if all_hold(many) => many.iter().for_each(|claim| holds[claim.index] = true),
         many => {
             let (first, second) = many.split_at(many.len() / 2);
             halve(first, holds);
@@ -62,40 +59,47 @@ fn halve(terms: &[Term<'_>], holds: &mut [bool]) {
 }
 
 /// Returns true if the sum of all scaled differences is the point at infinity.
-fn all_hold(terms: &[Term<'_>]) -> bool {
+fn all_hold(claims: &[Claim<'_>]) -> bool {
     let mut seed = blake3::Hasher::new_derive_key("cairn signature batch v1");
-    for term in terms {
+    for claim in claims {
         // The digest alone is not sufficient, because a signer can choose the signature after the digest.
-        seed.update(&term.tx.id().0);
+        seed.update(&claim.tx.id().0);
     }
     let mut coefficients = seed.finalize_xof();
     let mut of_generator = Scalar::ZERO;
-    let mut products = Vec::with_capacity(2 * terms.len() + 1);
-    for term in terms {
+    let mut term = |claim: &Claim<'_>| {
         let mut bytes = [0; 16];
         coefficients.fill(&mut bytes);
-        let coefficient = Scalar::from(u128::from_le_bytes(bytes));
-        let scaled = coefficient * term.s_inverse;
-        of_generator += scalar(term.tx.digest().0) * scaled;
-        products.push((ProjectivePoint::from(*term.tx.body().signer.point()), term.r * scaled));
-        products.push((-term.nonce_point, coefficient));
-    }
-    products.push((ProjectivePoint::GENERATOR, of_generator));
-    ProjectivePoint::lincomb_vartime(products.as_slice()).is_identity().into()
+        let coefficient = u128::from_le_bytes(bytes);
+        let scaled = Scalar::from(coefficient) * claim.s_inverse;
+        of_generator += scalar(claim.tx.digest().0) * scaled;
+        let key = *claim.tx.body().signer.point();
+        Term { key, key_scalar: claim.r * scaled, nonce_point: claim.nonce_point, coefficient }
+    };
+    let terms: Vec<Term> = claims.iter().map(&mut term).collect();
+    sum_is_identity(&of_generator, &terms)
 }
 
-impl<'t> Term<'t> {
-    /// Creates a term. Returns `None` for a signature that cannot hold for any digest and key.
+impl<'t> Claim<'t> {
+    /// Creates a claim. Returns `None` for a signature that cannot hold for any digest and key.
     fn new(index: usize, tx: &'t Transaction) -> Option<Self> {
-        let (r, s, parity) = tx.signature().parts()?;
-        let nonce_point: Option<AffinePoint> = AffinePoint::decompress(&r.to_bytes(), Choice::from(parity)).into();
-        Some(Self { tx, index, r, s_inverse: s, nonce_point: ProjectivePoint::from(nonce_point?) })
+        let signature = Recoverable::from_bytes(&tx.signature().0)?;
+        let nonce_point = signature.nonce_point()?;
+        Some(Self { tx, index, r: signature.r, s_inverse: signature.s, nonce_point })
     }
+}
+
+/// Returns the integer of these big-endian bytes modulo the order of the group.
+fn scalar(bytes: [u8; 32]) -> Scalar {
+    <Scalar as Reduce<U256>>::reduce(&U256::from_be_slice(&bytes))
 }
 
 #[cfg(test)]
 mod tests {
-    use k256::elliptic_curve::{point::AffineCoordinates, scalar::IsHigh};
+    use k256::{
+        ProjectivePoint,
+        elliptic_curve::{point::AffineCoordinates, scalar::IsHigh},
+    };
 
     use super::*;
     use crate::{Address, ChainId, Deadline, Msg, SecretKey, TxBody, TxOrder, Wire};

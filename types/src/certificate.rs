@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::{
-    ChainId, Height, List, Power, Round, SignedVote, ValidatorSet, VerifiedVote, VoteError, VoteType,
+    ChainId, EarlierChecks, Height, List, Power, Round, SignedVote, ValidatorSet, VerifiedVote, VoteError, VoteType,
     limits::{CERTIFICATE_BYTES_MAX, VALIDATORS_MAX},
     pb,
     wire::{self, DecodeError, Wire},
@@ -97,25 +97,24 @@ impl Certificate {
         chain_id: &ChainId,
         validators: &ValidatorSet,
     ) -> Result<VerifiedCertificate, CertificateError> {
-        self.verify_except(chain_id, validators, |_| false)
+        self.verify_by(chain_id, validators, &())
     }
 
-    /// Verifies as [`Certificate::verify`] does, but does not check again a signature that is `known` to hold.
+    /// Verifies as [`Certificate::verify`] does, with what is remembered of earlier checks.
     ///
     /// Errors: [`CertificateError::Vote`] for the first vote whose voter or signature is wrong.
-    pub fn verify_except(
+    pub fn verify_by(
         self,
         chain_id: &ChainId,
         validators: &ValidatorSet,
-        known: impl Fn(&SignedVote) -> bool,
+        earlier: &impl EarlierChecks,
     ) -> Result<VerifiedCertificate, CertificateError> {
         let votes = self
             .votes
             .into_iter()
             .enumerate()
             .map(|(index, vote)| {
-                vote.verify_except(chain_id, validators, &known)
-                    .map_err(|error| CertificateError::Vote { index, error })
+                vote.verify_by(chain_id, validators, earlier).map_err(|error| CertificateError::Vote { index, error })
             })
             .collect::<Result<_, _>>()?;
         Ok(VerifiedCertificate { votes })

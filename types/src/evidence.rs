@@ -150,19 +150,9 @@ impl DuplicateVoteEvidence {
     ///
     /// Errors: `NoConflict`, `Order`, `Vote` if a vote is not valid, or `Power` if the powers are not those of the set.
     pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
-        self.verify_except(chain_id, validators, |_| false)
-    }
-
-    /// Verifies as [`DuplicateVoteEvidence::verify`] does, but does not check again a signature that is `known` to hold.
-    fn verify_except(
-        &self,
-        chain_id: &ChainId,
-        validators: &ValidatorSet,
-        known: impl Fn(&SignedVote) -> bool,
-    ) -> Result<(), EvidenceError> {
         self.check_conflict()?;
-        let first = self.vote_a.clone().verify_except(chain_id, validators, &known).map_err(EvidenceError::Vote)?;
-        self.vote_b.clone().verify_except(chain_id, validators, &known).map_err(EvidenceError::Vote)?;
+        let first = self.vote_a.clone().verify(chain_id, validators).map_err(EvidenceError::Vote)?;
+        self.vote_b.clone().verify(chain_id, validators).map_err(EvidenceError::Vote)?;
         if (first.power(), validators.total_power()) != (self.validator_power, self.total_power) {
             return Err(EvidenceError::Power);
         }
@@ -321,21 +311,8 @@ impl Evidence {
     ///
     /// Errors: those of [`DuplicateVoteEvidence::verify`] and [`LightClientAttackEvidence::verify`].
     pub fn verify(&self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<(), EvidenceError> {
-        self.verify_except(chain_id, validators, |_| false)
-    }
-
-    /// Verifies as [`Evidence::verify`] does, but does not check again a signature of two votes that is `known` to hold
-    /// because the same bytes were checked before.
-    ///
-    /// Errors: those of [`Evidence::verify`].
-    pub fn verify_except(
-        &self,
-        chain_id: &ChainId,
-        validators: &ValidatorSet,
-        known: impl Fn(&SignedVote) -> bool,
-    ) -> Result<(), EvidenceError> {
         match self {
-            Self::DuplicateVote(evidence) => evidence.verify_except(chain_id, validators, known),
+            Self::DuplicateVote(evidence) => evidence.verify(chain_id, validators),
             Self::LightClientAttack(evidence) => Ok(evidence.verify(chain_id)?),
         }
     }

@@ -7,17 +7,8 @@
 
 use std::{fmt, hash::Hash as StdHash, hash::Hasher};
 
-use k256::{
-    AffinePoint, ProjectivePoint, Scalar, U256,
-    ecdsa::{
-        RecoveryId, SigningKey, VerifyingKey,
-        signature::hazmat::{PrehashSigner, PrehashVerifier},
-    },
-    elliptic_curve::{
-        ops::{MulByGeneratorVartime, Reduce},
-        point::AffineCoordinates,
-    },
-};
+use curve::Point;
+use k256::ecdsa::{RecoveryId, SigningKey, signature::hazmat::PrehashSigner};
 use ripemd::Ripemd160;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -68,12 +59,12 @@ impl fmt::Debug for TxSignature {
     }
 }
 
-/// A point on the curve, parsed once (6.5 µs), with its compressed bytes and its address.
+/// A point on the curve, parsed once (4 µs), with its compressed bytes and its address.
 #[derive(Clone, Copy)]
 pub struct PublicKey {
     bytes: [u8; 33],
     address: Address,
-    key: VerifyingKey,
+    point: Point,
 }
 
 impl PublicKey {
@@ -83,12 +74,9 @@ impl PublicKey {
     /// of y, which begins with 5. It would give a key a second encoding, and thus a second address.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
         let bytes: [u8; 33] = bytes.try_into().map_err(|_| SignatureError::PublicKey)?;
-        if !matches!(bytes[0], 2 | 3) {
-            return Err(SignatureError::PublicKey);
-        }
-        let parse = || VerifyingKey::from_sec1_bytes(&bytes).ok().map(|key| (key, address_of(&bytes)));
-        let (key, address) = parsed(&bytes, parse).ok_or(SignatureError::PublicKey)?;
-        Ok(Self { bytes, address, key })
+        let parse = || Point::from_compressed(&bytes).map(|point| (point, address_of(&bytes)));
+        let (point, address) = parsed(&bytes, parse).ok_or(SignatureError::PublicKey)?;
+        Ok(Self { bytes, address, point })
     }
 
     /// Returns the compressed point of 33 bytes.
@@ -96,8 +84,8 @@ impl PublicKey {
         &self.bytes
     }
 
-    pub(crate) fn point(&self) -> &AffinePoint {
-        self.key.as_affine()
+    pub(crate) fn point(&self) -> &Point {
+        &self.point
     }
 
     /// Returns the address: RIPEMD-160 of SHA-256 of the compressed point, as in Tendermint.
@@ -105,59 +93,49 @@ impl PublicKey {
         self.address
     }
 
-    /// Checks `signature` over a 32-byte digest. Cost: about 60 µs.
+    /// Checks `signature` over a 32-byte digest. Cost: about 30 µs.
     ///
     /// Errors: `SignatureError::Mismatch` if the signature does not hold, is high-S or is malformed.
     pub fn verify(&self, digest: &Hash, signature: &Signature) -> Result<(), SignatureError> {
-        let signature = k256::ecdsa::Signature::from_slice(&signature.0).map_err(|_| SignatureError::Mismatch)?;
-        self.key.verify_prehash(&digest.0, &signature).map_err(|_| SignatureError::Mismatch)
+        if curve::verify(&self.point, &digest.0, &signature.0) { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 
-    /// Checks `signature`, recovery bit included, over a 32-byte digest. Cost: about 60 µs.
+    /// Checks `signature`, recovery bit included, over a 32-byte digest. Cost: about 31 µs.
     ///
     /// Errors: `SignatureError::Mismatch`, also if only the recovery bit is wrong.
     pub fn verify_recoverable(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
-        if once(transaction_parts(&self.bytes, signature, digest), || self.recovers(digest, signature)) {
+        let holds = || curve::recovers(&self.point, &digest.0, &signature.0);
+        if once(transaction_parts(&self.bytes, signature, digest), holds) {
             Ok(())
         } else {
             Err(SignatureError::Mismatch)
         }
     }
-
-    fn recovers(&self, digest: &Hash, signature: &TxSignature) -> bool {
-        let Some((r, s, parity)) = signature.parts() else { return false };
-        let z = scalar(digest.0);
-        let Some(s_inverse) = Option::<Scalar>::from(s.invert_vartime()) else { return false };
-        let nonce_point: AffinePoint = ProjectivePoint::mul_by_generator_and_mul_add_vartime(
-            &(z * s_inverse),
-            &(r * s_inverse),
-            &ProjectivePoint::from(*self.point()),
-        )
-        .to_affine();
-        // With v ≤ 1, r must be the x-coordinate itself and not only its residue: this is the meaning of a recovery id
-        // of 0 or 1.
-        let x_is_r = nonce_point.x() == r.to_bytes();
-        let parity_is_v = nonce_point.y_is_odd().unwrap_u8() == parity;
-        x_is_r && parity_is_v
-    }
 }
 
-impl TxSignature {
-    /// Returns r, s and the parity of the nonce point; `None` if one of them is out of range or s is high.
-    pub(crate) fn parts(&self) -> Option<(Scalar, Scalar, u8)> {
-        let [rs @ .., v] = &self.0;
-        let parsed = k256::ecdsa::Signature::from_slice(rs).ok().filter(|parsed| parsed.normalize_s() == *parsed)?;
-        let (r, s) = parsed.split_scalars();
-        (*v <= 1).then_some((*r, *s, *v))
+/// A public key with a table of its multiples, with which a check costs half as much.
+#[derive(Debug)]
+pub struct PreparedKey(curve::KnownKey);
+
+impl PreparedKey {
+    /// Memory of one key, in bytes.
+    pub const BYTES: usize = 80_000;
+
+    /// Makes the table. Cost: about 15 checks.
+    pub fn new(key: &PublicKey) -> Self {
+        Self(curve::KnownKey::new(&key.point))
+    }
+
+    /// Checks as [`PublicKey::verify`] does, with the same result. Cost: about 15 µs.
+    ///
+    /// Errors: those of [`PublicKey::verify`].
+    pub fn verify(&self, digest: &Hash, signature: &Signature) -> Result<(), SignatureError> {
+        if self.0.verify(&digest.0, &signature.0) { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 }
 
 fn address_of(key: &[u8; 33]) -> Address {
     Address(Ripemd160::digest(Sha256::digest(key)).into())
-}
-
-pub(crate) fn scalar(bytes: [u8; 32]) -> Scalar {
-    <Scalar as Reduce<U256>>::reduce(&U256::from_be_slice(&bytes))
 }
 
 impl PartialEq for PublicKey {
@@ -203,7 +181,9 @@ impl SecretKey {
     /// Returns the public half of the key.
     pub fn public_key(&self) -> PublicKey {
         let bytes = self.compressed();
-        PublicKey { bytes, address: address_of(&bytes), key: *self.0.verifying_key() }
+        let point =
+            Point::from_k256(self.0.verifying_key().as_affine()).expect("a public key is not the point at infinity");
+        PublicKey { bytes, address: address_of(&bytes), point }
     }
 
     /// Returns the 33 bytes of the public half of the key.

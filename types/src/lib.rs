@@ -84,7 +84,7 @@ pub use evidence::{
 pub use hard_state::{HardState, Lock, Step};
 pub use hash::{Address, BlockId, Hash, NodeId, ParseHexError, PartSetHeader, TxId, blake3, blake3_parts, sha256};
 pub use header::{BLOCK_PROTOCOL, Header};
-pub use keys::{PublicKey, SecretKey, Signature, SignatureError, TxSignature};
+pub use keys::{PreparedKey, PublicKey, SecretKey, Signature, SignatureError, TxSignature};
 pub use kv::{KvOp, NsName, NsNameError, NsOwner};
 pub use list::List;
 #[cfg(feature = "memo")]
@@ -115,5 +115,5 @@ pub use tx::{Choice, Msg, Transaction, TxBody, TxError, TxOrder, VerifiedTx};
 pub use tx_pool::TxPool;
 pub use validators::{Validator, ValidatorSet, ValidatorSetError, ValidatorUpdate};
 pub use versions::Versions;
-pub use vote::{SignedVote, VerifiedVote, Vote, VoteError, VoteType};
+pub use vote::{EarlierChecks, SignedVote, VerifiedVote, Vote, VoteError, VoteType};
 pub use wire::{DecodeError, Wire};

@@ -2,7 +2,7 @@
 //! and decompresses each key once for all its nodes. It does not check what a key of the cluster has signed: that holds for exactly this
 //! key, signature and message. A node never does this: it needs the feature `memo` and a [`Memo`] that lives.
 
-use k256::ecdsa::VerifyingKey;
+use curve::Point;
 #[cfg(feature = "memo")]
 pub use remembered::Memo;
 #[cfg(feature = "memo")]
@@ -11,7 +11,7 @@ pub(crate) use remembered::{lives, made, once, parsed};
 use crate::Address;
 
 /// A parsed key and its address.
-type Parsed = (VerifyingKey, Address);
+type Parsed = (Point, Address);
 
 /// Returns true while a memo lives.
 #[cfg(not(feature = "memo"))]
@@ -110,7 +110,7 @@ mod remembered {
 
     #[cfg(test)]
     mod tests {
-        use k256::ecdsa::VerifyingKey;
+        use curve::Point;
 
         use super::*;
 
@@ -160,7 +160,7 @@ mod remembered {
         fn each_key_is_decompressed_once_while_a_memo_lives() {
             let key = crate::SecretKey::from_bytes(&[7; 32]).expect("a scalar").public_key();
             let bytes = *key.bytes();
-            let parse = || VerifyingKey::from_sec1_bytes(&bytes).ok().map(|parsed| (parsed, key.address()));
+            let parse = || Point::from_compressed(&bytes).map(|point| (point, key.address()));
             let never = || panic!("it was decompressed before");
             let memo = Memo::new();
             assert!(parsed(&bytes, parse).is_some());

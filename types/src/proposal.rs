@@ -6,7 +6,7 @@ use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    BlockId, ChainId, ConsensusKey, ConsensusPublicKey, Height, Round, Signature, Time,
+    BlockId, ChainId, ConsensusKey, ConsensusPublicKey, EarlierChecks, Height, Round, Signature, Time,
     mutation::{Mutation, mutated},
     pb,
     vote::signature,
@@ -81,8 +81,23 @@ impl SignedProposal {
     ///
     /// Errors: [`ProposalError`] if the signature does not hold.
     pub fn verify(self, chain_id: &ChainId, proposer: &ConsensusPublicKey) -> Result<VerifiedProposal, ProposalError> {
+        self.verify_by(chain_id, proposer, &())
+    }
+
+    /// Verifies as [`Self::verify`] does, with the prepared form of the key if there is one.
+    ///
+    /// Errors: those of [`Self::verify`].
+    pub fn verify_by(
+        self,
+        chain_id: &ChainId,
+        proposer: &ConsensusPublicKey,
+        earlier: &impl EarlierChecks,
+    ) -> Result<VerifiedProposal, ProposalError> {
         if !mutated(Mutation::AnyProposalSignature) {
-            proposer.verify(&self.proposal.sign_bytes(chain_id), &self.signature).map_err(|_| ProposalError)?;
+            let message = self.proposal.sign_bytes(chain_id);
+            proposer
+                .verify_prepared(&message, &self.signature, |key| earlier.prepared(key))
+                .map_err(|_| ProposalError)?;
         }
         Ok(VerifiedProposal(self))
     }

@@ -1,12 +1,13 @@
 //! Votes, and the bytes that validators sign.
 
-use std::ops::Deref;
+use std::{ops::Deref, sync::Arc};
 
 use prost::Message;
 use thiserror::Error;
 
 use crate::{
-    Address, BlockId, ChainId, ConsensusKey, ConsensusPublicKey, Height, Power, Round, Signature, Time, ValidatorSet,
+    Address, BlockId, ChainId, ConsensusKey, ConsensusPublicKey, Height, Power, PreparedKey, PublicKey, Round,
+    Signature, Time, ValidatorSet,
     limits::VOTE_BYTES_MAX,
     mutation::{Mutation, mutated},
     pb,
@@ -117,34 +118,48 @@ impl SignedVote {
     /// Errors: [`VoteError::NotAValidator`] if the voter is not at its index, [`VoteError::Signature`] if the signature
     /// does not hold.
     pub fn verify(self, chain_id: &ChainId, validators: &ValidatorSet) -> Result<VerifiedVote, VoteError> {
-        self.verify_except(chain_id, validators, |_| false)
+        self.verify_by(chain_id, validators, &())
     }
 
-    /// Verifies as [`SignedVote::verify`] does, but does not check again a signature that is `known` to hold because
-    /// the same bytes were checked before.
+    /// Verifies as [`SignedVote::verify`] does, with what is remembered of earlier checks.
     ///
     /// Errors: those of [`SignedVote::verify`].
-    pub fn verify_except(
+    pub fn verify_by(
         self,
         chain_id: &ChainId,
         validators: &ValidatorSet,
-        known: impl Fn(&SignedVote) -> bool,
+        earlier: &impl EarlierChecks,
     ) -> Result<VerifiedVote, VoteError> {
         let vote = &self.vote;
         let validator = validators
             .get(vote.validator_index)
             .filter(|validator| validator.address() == vote.validator)
             .ok_or(VoteError::NotAValidator { got: vote.validator, index: vote.validator_index })?;
-        if !known(&self) && !is_excused(&self, chain_id, validators) {
+        if !earlier.knows(&self) && !is_excused(&self, chain_id, validators) {
             validator
                 .public_key
-                .verify(&vote.sign_bytes(chain_id), &self.signature)
+                .verify_prepared(&vote.sign_bytes(chain_id), &self.signature, |key| earlier.prepared(key))
                 .map_err(|_| VoteError::Signature)?;
         }
         let power = validator.power;
         Ok(VerifiedVote { signed: self, power })
     }
 }
+
+/// What a node remembers of the signatures that it has checked. `()` remembers nothing.
+pub trait EarlierChecks {
+    /// Returns true if exactly the bytes of this vote were checked before, and were valid.
+    fn knows(&self, _: &SignedVote) -> bool {
+        false
+    }
+
+    /// Returns the prepared form of a key, if there is one.
+    fn prepared(&self, _: &PublicKey) -> Option<Arc<PreparedKey>> {
+        None
+    }
+}
+
+impl EarlierChecks for () {}
 
 /// Returns true for a vote whose signature a broken rule accepts.
 fn is_excused(signed: &SignedVote, chain_id: &ChainId, validators: &ValidatorSet) -> bool {

@@ -114,7 +114,7 @@ impl<K: Kv> Replica<K> {
         let known = self.engine.last_commit();
         let known = known.as_ref().or(self.chain.last_commit.as_ref());
         let mut precommits = self.chain.check_block(block, bytes, known).map_err(|fault| fault.to_string())?;
-        precommits.retain(|vote| !self.verifier.knows(vote) && !mutated(Mutation::SkipPrecommits));
+        precommits.retain(|vote| !self.verifier.is_known(vote) && !mutated(Mutation::SkipPrecommits));
         let evidence = match self.evidence.check_of_block(&self.store, &self.chain.params, &block.evidence) {
             Err(BlockEvidenceFault::Refused { refusal: EvidenceRefusal::Store(error), .. }) => {
                 self.halt(error);
