@@ -168,7 +168,7 @@ section! {
         /// Interval at which the node reports its height, round and votes to its peers when nothing else happens, so that lost messages are
         /// sent again.
         gossip_interval: Duration = Duration::from_secs(1),
-        /// Number of threads that check signatures. 0: two, or one on a single core.
+        /// Number of threads that check the signatures of transactions and blocks. 0: two, or one on a single core.
         verify_threads: usize = 0,
     }
 }

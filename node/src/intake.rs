@@ -52,6 +52,27 @@ impl Submission {
     }
 }
 
+/// A peer's transaction that waits for its check.
+pub(crate) struct FromPeer<'b> {
+    /// Bytes of the transaction.
+    pub(crate) bytes: &'b [u8],
+    /// The peer, and how the transaction came.
+    pub(crate) source: Source,
+    /// When it came.
+    pub(crate) since: Instant,
+}
+
+/// What became of a peer's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was new here, and the mempool has it now.
+    New,
+    /// It was known, or this node's state refuses it: the peer, whose state may be another one, is not at fault.
+    NotNew,
+    /// It is malformed or not signed by its signer.
+    Bad,
+}
+
 /// The handles of other parts that the intake uses.
 pub struct Handles {
     /// Checks signatures of transactions, once per node.
@@ -121,22 +142,20 @@ impl Intake {
         }
     }
 
-    /// Processes some transactions of a peer's batch. Returns the number of those that were new and accepted.
-    ///
-    /// Errors: one is malformed or not signed by its signer.
-    pub(crate) fn take_from_peer(&self, txs: &[Vec<u8>], source: Source, since: Instant) -> Result<u64, ()> {
-        let verified = self.verify(txs.iter().map(Vec::as_slice));
-        let Some(tip) = self.tip() else { return Ok(0) };
-        let mut new = 0;
-        for verified in verified {
-            match verified {
-                // If the local state rejects it, the peer is not at fault: its state may be another one.
-                Ok(tx) => new += u64::from(self.add(&tip, tx, source, since).is_ok()),
-                Err(error) if error.cause == Cause::Known => {} // the peer is not at fault
-                Err(_) => return Err(()),
-            }
-        }
-        Ok(new)
+    /// Checks transactions of peers together, and adds them to the mempool. Returns what became of each.
+    pub(crate) fn take_from_peers(&self, txs: &[FromPeer<'_>]) -> Vec<Taken> {
+        let verified = self.verify(txs.iter().map(|tx| tx.bytes));
+        let tip = self.tip();
+        let take = |(FromPeer { source, since, .. }, verified): (&FromPeer<'_>, Result<VerifiedTx, Rejection>)| {
+            let added = match (verified, &tip) {
+                (Ok(tx), Some(tip)) => self.add(tip, tx, *source, *since).is_ok(),
+                (Ok(_), None) => false,
+                (Err(error), _) if error.cause == Cause::Known => false,
+                (Err(_), _) => return Taken::Bad,
+            };
+            if added { Taken::New } else { Taken::NotNew }
+        };
+        txs.iter().zip(verified).map(take).collect()
     }
 
     /// Publishes new outgoing transactions if they are due; else returns the time until they are.

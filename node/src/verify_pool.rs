@@ -1,78 +1,67 @@
-//! Runs all work that needs signature checks on a pool of threads, beside the consensus thread.
+//! Runs all work that needs signature checks beside the consensus thread: the messages of peers on a thread of their own
+//! (`messages`), so that no vote waits for transactions, and everything else on a pool of threads.
 //!
 //! | queue, by urgency | items | bound | beyond the bound |
 //! |---|---|---|---|
-//! | messages | consensus messages; fair between peers | bytes per peer, in total | dropped, counted; peers repair it |
 //! | responses | block sync responses of peers | one for each open request | – |
 //! | commits | of synced blocks, when the validators have changed since | one that the replica asked for | – |
 //! | blocks | slices of a proposed block, see below | those that the replica asked for | – |
 //! | submissions | transactions of clients; fair between addresses | bytes per address, in total | refused: busy |
 //! | batches | gossiped transactions; fair between peers | bytes per peer, in total | not forwarded, counted |
 //!
-//! Messages are votes, proposals, certificates, parts, round states and evidence. Of a proposed block, its transactions,
-//! the precommits of its last commit and its evidence are checked as far as they are new here.
-//!
-//! Long work is done in slices of [`SLICE`] signatures; between two slices a thread looks for more urgent work.
-//! Messages are also rated by their signatures, and one without a signature as one: messages of a peer beyond
-//! [`SIGNATURES_PER_SECOND`] are dropped, and the peer gets a penalty. What a peer sent before it disconnected is dropped.
+//! Of a proposed block, its transactions, the precommits of its last commit and its evidence are checked as far as they
+//! are new here. Long work is done in slices of [`SLICE`] signatures; between two slices a thread looks for more urgent
+//! work. What a peer sent before it disconnected is dropped.
 
 mod bucket;
 mod fair;
+mod messages;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     net::IpAddr,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use mempool::{Source, TxVerifier};
 use p2p::{GossipId, Network, NodeId, Verdict};
-use replica::{Checked, Input, Offence, UnverifiedEvidence, Verifier};
+use replica::{Input, Offence, UnverifiedEvidence, Verifier};
 use rpc::clients::Client;
 use tokio::sync::oneshot;
-use types::{BlockId, BlockResponse, Commit, PeerMessage, SignedVote, Transaction, TxBatch, Wire};
+use types::{BlockId, BlockResponse, Commit, SignedVote, Transaction, TxBatch, Wire};
 
-use self::{bucket::Bucket, fair::FairQueue};
+use self::{fair::FairQueue, messages::Messages};
 use crate::{
-    clock::time_of,
     inbox::Inbox,
-    intake::{Answer, Intake, Submission},
-    metrics::{Metrics, message_type},
+    intake::{Answer, FromPeer, Intake, Submission, Taken},
+    metrics::Metrics,
     os,
     penalty::penalize,
 };
 
-/// Number of signatures that a thread checks before it looks for more urgent work: about 1 ms.
-pub const SLICE: usize = 16;
+pub use self::messages::{SIGNATURES_BURST, SIGNATURES_PER_SECOND};
+
+/// Number of signatures that a thread checks together before it looks for more urgent work: about 1 ms.
+pub const SLICE: usize = 64;
+
+/// Number of bytes of waiting gossip that is checked together, if as much waits: about [`SLICE`] transfers, in the few
+/// small batches of several peers.
+const JOINED_BYTES: usize = 16 << 10;
 
 /// Maximum bytes of queued submissions of one address: one second's work of one thread, if they are transfers.
 const SUBMISSION_BYTES_PER_ADDRESS_MAX: usize = 8 << 20;
 /// Maximum bytes of all queued submissions.
 const SUBMISSION_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum bytes of one peer's queued messages: the parts of the largest block, with a reserve.
-const MESSAGE_BYTES_PER_PEER_MAX: usize = 20 << 20;
-/// Maximum bytes of all peers' queued messages.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Maximum bytes of one peer's queued transaction batches.
 const BATCH_BYTES_PER_PEER_MAX: usize = 4 << 20;
 /// Maximum bytes of all peers' queued transaction batches.
 const BATCH_BYTES_MAX: usize = 16 << 20;
-
-/// Maximum rate of signature checks for the messages of one peer, per second: the votes of 5,000 / (2 · n) heights with
-/// n validators. A message without a signature counts as one: the hash of a part takes half as long as a check, and each round
-/// state is work for the consensus thread.
-pub const SIGNATURES_PER_SECOND: u32 = 5_000;
-/// Maximum signature checks that a peer may save up for a burst: certificates of a few rounds of the largest set.
-pub const SIGNATURES_BURST: u32 = 10_000;
-
-/// Minimum interval between two flood penalties for one peer.
-const FLOOD_PENALTY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The handles of other parts that the pool uses.
 pub struct Deps {
@@ -93,29 +82,24 @@ pub struct Deps {
 /// The pool: the queues, and the threads that work on them.
 pub struct VerifyPool {
     deps: Deps,
+    messages: Arc<Messages>,
     queues: Mutex<Queues>,
     work: Condvar,
 }
 
 struct Queues {
-    messages: FairQueue<NodeId, Message>,
     responses: VecDeque<(NodeId, u64, Vec<u8>)>,
     commits: VecDeque<Arc<Commit>>,
     blocks: VecDeque<BlockSlice>,
     submissions: FairQueue<IpAddr, Submission>,
     batches: FairQueue<NodeId, Batch>,
-    /// The rate of each connected peer.
-    rates: BTreeMap<NodeId, Rate>,
+    /// The connected peers.
+    peers: BTreeSet<NodeId>,
     /// True if the mempool may have transactions to publish.
     is_outgoing: bool,
     is_closed: bool,
     /// Number of sleeping threads; a notification is a system call, so none is sent while no thread sleeps.
     sleeping: usize,
-}
-
-struct Message {
-    bytes: Vec<u8>,
-    received: SystemTime,
 }
 
 struct Batch {
@@ -128,6 +112,28 @@ enum BatchFrom {
     Gossip(GossipId),
     /// A response to a request of this node, which waits until the transactions are processed.
     Fetched(oneshot::Sender<()>),
+}
+
+/// A peer's batch whose transactions are being taken in.
+struct TakenBatch {
+    peer: NodeId,
+    from: BatchFrom,
+    since: Instant,
+    txs: Vec<Vec<u8>>,
+    /// Number of its transactions that were new here.
+    new: u64,
+    /// One of its transactions is malformed or not signed by its signer.
+    is_bad: bool,
+}
+
+impl TakenBatch {
+    fn tx(&self, index: usize) -> FromPeer<'_> {
+        let source = match self.from {
+            BatchFrom::Gossip(_) => Source::Peer(self.peer),
+            BatchFrom::Fetched(_) => Source::Fetched(self.peer),
+        };
+        FromPeer { bytes: &self.txs[index], source, since: self.since }
+    }
 }
 
 /// A slice of the list of a block's transactions followed by its precommits and its evidence.
@@ -147,39 +153,35 @@ struct BlockCheck {
     since: Instant,
 }
 
-struct Rate {
-    bucket: Bucket,
-    penalized: Option<Instant>,
-}
-
 enum Job {
-    Message(NodeId, Message),
     Response(NodeId, u64, Vec<u8>),
     Commit(Arc<Commit>),
     Block(BlockSlice),
     Submissions(Vec<Submission>),
-    Batch(NodeId, Batch),
+    Batches(Vec<(NodeId, Batch)>),
 }
 
 impl VerifyPool {
     /// Creates a pool that has no threads yet.
     pub fn new(deps: Deps) -> Arc<Self> {
         let queues = Queues {
-            messages: FairQueue::new(MESSAGE_BYTES_PER_PEER_MAX, MESSAGE_BYTES_MAX),
             responses: VecDeque::new(),
             commits: VecDeque::new(),
             blocks: VecDeque::new(),
             submissions: FairQueue::new(SUBMISSION_BYTES_PER_ADDRESS_MAX, SUBMISSION_BYTES_MAX),
             batches: FairQueue::new(BATCH_BYTES_PER_PEER_MAX, BATCH_BYTES_MAX),
-            rates: BTreeMap::new(),
+            peers: BTreeSet::new(),
             is_outgoing: false,
             is_closed: false,
             sleeping: 0,
         };
-        Arc::new(Self { deps, queues: Mutex::new(queues), work: Condvar::new() })
+        let Deps { verifier, network, inbox, metrics, .. } = &deps;
+        let messages = Messages::new(verifier.clone(), network.clone(), inbox.clone(), metrics.clone());
+        Arc::new(Self { deps, messages: Arc::new(messages), queues: Mutex::new(queues), work: Condvar::new() })
     }
 
-    /// Starts the threads of the pool. With `threads` = 0 it starts two, or one on a single core.
+    /// Starts the threads of the pool, and the one for messages. With `threads` = 0 the pool has two, or one on a single
+    /// core.
     pub fn start(self: &Arc<Self>, threads: usize) -> Vec<JoinHandle<()>> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = if threads == 0 { cores.min(2) } else { threads };
@@ -191,7 +193,7 @@ impl VerifyPool {
             };
             std::thread::Builder::new().name(format!("verify-{index}")).spawn(work).expect("a thread can be started")
         };
-        (0..threads).map(start).collect()
+        std::iter::once(self.messages.start()).chain((0..threads).map(start)).collect()
     }
 
     /// Closes the pool: each thread ends after its current job, and queued work is dropped.
@@ -201,20 +203,18 @@ impl VerifyPool {
         while queues.submissions.pop().is_some() {} // their callers get an error at once
         drop(queues);
         self.work.notify_all();
+        self.messages.close();
     }
 
     /// Prepares for the messages of a peer that has connected.
     pub fn expect(&self, peer: NodeId) {
-        let bucket = Bucket::new(SIGNATURES_PER_SECOND, SIGNATURES_BURST, Instant::now());
-        self.lock().rates.insert(peer, Rate { bucket, penalized: None });
+        self.messages.expect(peer);
+        self.lock().peers.insert(peer);
     }
 
     /// Queues a message of a connected peer; it is checked, then passed to the replica. A full queue drops it. Never blocks.
     pub fn message(&self, peer: NodeId, bytes: Vec<u8>, received: SystemTime) {
-        let size = bytes.len();
-        let mut queues = self.lock();
-        let fits = queues.messages.push(peer, size, Message { bytes, received });
-        self.wake(queues);
+        let fits = self.messages.push(peer, bytes, received);
         self.count_dropped(fits);
     }
 
@@ -322,11 +322,11 @@ impl VerifyPool {
         receiver
     }
 
-    /// Drops the rate, the messages and the batches of a peer that has disconnected: the replica would take none of them.
+    /// Drops the messages and the batches of a peer that has disconnected: the replica would take none of them.
     pub fn forget(&self, peer: NodeId) {
+        self.messages.forget(peer);
         let mut queues = self.lock();
-        queues.rates.remove(&peer);
-        queues.messages.forget(&peer);
+        queues.peers.remove(&peer);
         queues.batches.forget(&peer);
         let _ = self.deps.metrics.p2p.num_txs.remove_label_values(&[&peer.to_string()]); // the peer may have no series
     }
@@ -339,9 +339,10 @@ impl VerifyPool {
 
     /// Returns the number of queued items by kind.
     pub fn queued(&self) -> [(&'static str, usize); 4] {
+        let messages = self.messages.queued();
         let queues = self.lock();
         [
-            ("message", queues.messages.len()),
+            ("message", messages),
             ("block", queues.blocks.len()),
             ("submission", queues.submissions.len()),
             ("batch", queues.batches.len()),
@@ -387,7 +388,6 @@ impl VerifyPool {
 
     fn work_on(&self, job: Job) {
         match job {
-            Job::Message(peer, message) => self.check_message(peer, message),
             Job::Response(peer, request, bytes) => self.take_response(peer, request, &bytes),
             Job::Commit(commit) => {
                 let verified = self.deps.verifier.verify_commit(commit);
@@ -398,7 +398,7 @@ impl VerifyPool {
                 self.deps.intake.take_submissions(submissions);
                 self.yield_to_urgent();
             }
-            Job::Batch(peer, batch) => self.take_batch(peer, batch),
+            Job::Batches(batches) => self.take_batches(batches),
         }
     }
 
@@ -408,56 +408,6 @@ impl VerifyPool {
             let Some(job) = self.lock().urgent() else { return };
             self.work_on(job);
         }
-    }
-
-    fn check_message(&self, peer: NodeId, message: Message) {
-        let metrics = &self.deps.metrics;
-        let begun = Instant::now();
-        let waited = message.received.elapsed().unwrap_or_default();
-        metrics.verify.wait_seconds.with_label_values(&["message"]).observe(waited.as_secs_f64());
-        let checked = match PeerMessage::decode(&message.bytes) {
-            Ok(decoded) => {
-                let kind = message_type(&decoded);
-                metrics.p2p.messages_received.with_label_values(&[kind, "consensus"]).inc();
-                metrics.p2p.message_receive_bytes_total.with_label_values(&[kind]).inc_by(message.bytes.len() as u64);
-                if !self.may_check(peer, signatures_in(&decoded)) {
-                    return;
-                }
-                metrics.verify.messages_total.with_label_values(&[kind]).inc();
-                let checked = self.deps.verifier.check(decoded);
-                if matches!(checked, Checked::Vote(_) | Checked::Proposal(_)) {
-                    // A validator signed it, so the peer is a validator or is connected to one.
-                    self.deps.network.prove(NodeId(peer.0));
-                }
-                checked
-            }
-            Err(error) => Checked::Bad(Offence::Malformed(error.to_string())),
-        };
-        metrics.verify.message_seconds.observe(begun.elapsed().as_secs_f64());
-        let received = time_of(message.received);
-        self.deps.inbox.push(Input::Message { peer, message: checked, received });
-    }
-
-    /// Takes signature checks from the peer's budget; returns false if the budget is used up, or the peer has disconnected.
-    fn may_check(&self, peer: NodeId, signatures: usize) -> bool {
-        let now = Instant::now();
-        let mut queues = self.lock();
-        let Some(rate) = queues.rates.get_mut(&peer) else { return false };
-        if rate.bucket.take(now, signatures as u32) {
-            return true;
-        }
-        let is_first = rate.penalized.is_none_or(|at| now - at >= FLOOD_PENALTY_INTERVAL);
-        if is_first {
-            rate.penalized = Some(now);
-        }
-        drop(queues);
-        self.deps.metrics.verify.dropped_total.with_label_values(&["flood"]).inc();
-        if is_first {
-            let offence =
-                Offence::Flood(format!("more than {SIGNATURES_PER_SECOND} signatures and other messages per second"));
-            penalize(&self.deps.network, peer, &offence);
-        }
-        false
     }
 
     fn take_response(&self, peer: NodeId, request: u64, bytes: &[u8]) {
@@ -494,34 +444,45 @@ impl VerifyPool {
         }
     }
 
-    fn take_batch(&self, peer: NodeId, batch: Batch) {
+    /// Takes the transactions of some batches in, whose signatures are checked together: the cost of a check falls with
+    /// their number.
+    fn take_batches(&self, batches: Vec<(NodeId, Batch)>) {
         let metrics = &self.deps.metrics;
-        metrics.verify.wait_seconds.with_label_values(&["batch"]).observe(batch.since.elapsed().as_secs_f64());
-        let Ok(TxBatch { txs, .. }) = TxBatch::decode(&batch.bytes) else { return self.reject(peer, batch.from) };
-        let source = match batch.from {
-            BatchFrom::Gossip(_) => Source::Peer(peer),
-            BatchFrom::Fetched(_) => Source::Fetched(peer),
-        };
-        metrics.mempool.batch_size.with_label_values(&["in"]).observe(txs.len() as f64);
-        let mut is_new = false;
-        for slice in txs.chunks(SLICE) {
-            match self.deps.intake.take_from_peer(slice, source, batch.since) {
-                Ok(0) => {}
-                Ok(new) => {
-                    is_new = true;
-                    self.count_new(peer, new);
-                }
-                // An honest node forwards only transactions that decode and are correctly signed.
-                Err(()) => return self.reject(peer, batch.from),
+        let waited = metrics.verify.wait_seconds.with_label_values(&["batch"]);
+        let mut taken: Vec<TakenBatch> = Vec::with_capacity(batches.len());
+        for (peer, Batch { from, bytes, since }) in batches {
+            waited.observe(since.elapsed().as_secs_f64());
+            let Ok(TxBatch { txs, .. }) = TxBatch::decode(&bytes) else {
+                self.reject(peer, from);
+                continue;
+            };
+            metrics.mempool.batch_size.with_label_values(&["in"]).observe(txs.len() as f64);
+            taken.push(TakenBatch { peer, from, since, txs, new: 0, is_bad: false });
+        }
+        let all: Vec<(usize, usize)> =
+            (0..taken.len()).flat_map(|at| (0..taken[at].txs.len()).map(move |tx| (at, tx))).collect();
+        for slice in all.chunks(SLICE) {
+            // The rest of a batch with a bad transaction is not looked at.
+            let slice: Vec<(usize, usize)> = slice.iter().copied().filter(|(at, _)| !taken[*at].is_bad).collect();
+            let txs: Vec<FromPeer<'_>> = slice.iter().map(|(at, tx)| taken[*at].tx(*tx)).collect();
+            let results = self.deps.intake.take_from_peers(&txs);
+            for ((at, _), result) in slice.into_iter().zip(results) {
+                taken[at].new += u64::from(result == Taken::New);
+                taken[at].is_bad |= result == Taken::Bad;
             }
             self.yield_to_urgent();
         }
-        match batch.from {
-            // A batch without a new valid transaction is not forwarded.
-            BatchFrom::Gossip(id) => {
-                self.deps.network.verdict(id, if is_new { Verdict::Accept } else { Verdict::Ignore });
+        for TakenBatch { peer, from, new, is_bad, .. } in taken {
+            self.count_new(peer, new);
+            match from {
+                // An honest node forwards only transactions that decode and are correctly signed.
+                from if is_bad => self.reject(peer, from),
+                // A batch without a new valid transaction is not forwarded.
+                BatchFrom::Gossip(id) => {
+                    self.deps.network.verdict(id, if new > 0 { Verdict::Accept } else { Verdict::Ignore });
+                }
+                BatchFrom::Fetched(done) => drop(done.send(())), // fails when the peer has disconnected
             }
-            BatchFrom::Fetched(done) => drop(done.send(())), // fails when the peer has disconnected
         }
         self.deps.intake.publish();
     }
@@ -529,7 +490,7 @@ impl VerifyPool {
     /// Counts transactions that a peer was the first to send, if it is still connected: the series of others are removed.
     fn count_new(&self, peer: NodeId, txs: u64) {
         let queues = self.lock();
-        if queues.rates.contains_key(&peer) {
+        if txs > 0 && queues.peers.contains(&peer) {
             self.deps.metrics.p2p.num_txs.with_label_values(&[&peer.to_string()]).inc_by(txs);
         }
     }
@@ -565,9 +526,6 @@ impl Submitter {
 
 impl Queues {
     fn urgent(&mut self) -> Option<Job> {
-        if let Some((peer, message)) = self.messages.pop() {
-            return Some(Job::Message(peer, message));
-        }
         if let Some((peer, request, bytes)) = self.responses.pop_front() {
             return Some(Job::Response(peer, request, bytes));
         }
@@ -580,38 +538,24 @@ impl Queues {
         if !submissions.is_empty() {
             return Some(Job::Submissions(submissions));
         }
-        self.batches.pop().map(|(peer, batch)| Job::Batch(peer, batch))
+        let mut bytes = 0;
+        let batches: Vec<_> = std::iter::from_fn(|| {
+            let next = if bytes < JOINED_BYTES { self.batches.pop() } else { None };
+            next.inspect(|(_, batch)| bytes += batch.bytes.len())
+        })
+        .collect();
+        (!batches.is_empty()).then_some(Job::Batches(batches))
     }
 
     fn is_empty(&self) -> bool {
-        let Self {
-            messages,
-            responses,
-            commits,
-            blocks,
-            submissions,
-            batches,
-            rates: _,
-            is_outgoing,
-            is_closed,
-            sleeping: _,
-        } = self;
+        let Self { responses, commits, blocks, submissions, batches, peers: _, is_outgoing, is_closed, sleeping: _ } =
+            self;
         !is_closed
             && !is_outgoing
-            && messages.len() == 0
             && responses.is_empty()
             && commits.is_empty()
             && blocks.is_empty()
             && submissions.len() == 0
             && batches.len() == 0
-    }
-}
-
-/// Returns the number of signatures in a message that have to be checked, or 1 if there are none.
-fn signatures_in(message: &PeerMessage) -> usize {
-    match message {
-        PeerMessage::Certificate(certificate) => certificate.votes().len(),
-        PeerMessage::Evidence(evidence) => evidence.signatures().max(1),
-        PeerMessage::Proposal(_) | PeerMessage::Vote(_) | PeerMessage::Part { .. } | PeerMessage::RoundState(_) => 1,
     }
 }

@@ -2,17 +2,24 @@
 
 use files::NodeKey;
 use libp2p::PeerId;
-use libp2p::identity::{Keypair, PublicKey, ed25519};
+use libp2p::identity::{Keypair, ed25519};
 use types::NodeId;
 
+/// What precedes the 32 bytes of an Ed25519 key in a libp2p peer id: the type (field 1) and the length (of field 2) of a
+/// protobuf message. Source: libp2p's specification of peer ids.
+const ED25519: [u8; 4] = [0x08, 1, 0x12, 32];
+
 /// Returns the node id of a libp2p peer, or `None` if its key is not Ed25519.
+///
+/// Bytes that are no point of the curve have an id too, and no peer: the handshake of a connection proves its key. This
+/// is called for each gossiped message, and to parse the point costs more than all else.
 pub(crate) fn node_id(peer: &PeerId) -> Option<NodeId> {
     let multihash = peer.as_ref();
     if multihash.code() != 0 {
         return None; // only the identity hash contains the key itself
     }
-    let key = PublicKey::try_decode_protobuf(multihash.digest()).ok()?.try_into_ed25519().ok()?;
-    Some(NodeId::of(&key.to_bytes()))
+    let key: &[u8; 32] = multihash.digest().strip_prefix(&ED25519)?.try_into().ok()?;
+    Some(NodeId::of(key))
 }
 
 /// Returns the key in libp2p's form.
