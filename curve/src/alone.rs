@@ -13,6 +13,8 @@ use k256::{
     },
 };
 
+use crate::encoding::x_and_parity;
+
 /// A point of the curve, in affine coordinates. It is never the point at infinity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point(AffinePoint);
@@ -21,11 +23,8 @@ impl Point {
     /// Reads the 33 bytes of a compressed point: 2 for an even y or 3 for an odd one, then x. Returns `None` for
     /// other first bytes, for an x of p or more, and if no point has this x.
     pub fn from_compressed(bytes: &[u8; 33]) -> Option<Self> {
-        match bytes.split_first_chunk::<1>()? {
-            ([2], x) => Self::from_x(x.try_into().ok()?, false),
-            ([3], x) => Self::from_x(x.try_into().ok()?, true),
-            _ => None,
-        }
+        let (x, y_is_odd) = x_and_parity(bytes)?;
+        Self::from_x(x, y_is_odd)
     }
 
     /// Returns the point with an x-coordinate of 32 big-endian bytes and an odd or even y. Returns `None` for an x of

@@ -17,7 +17,7 @@
 //! - `sum`, `known`: sums of products with scalars; tables of points that are used often.
 //! - `lists`, `split`: many additions with one inversion; scalars as short digits.
 //! - `point`, `scalar`: points of the curve; inverses of scalars.
-//! - `field`, `inverse`, `words`: the coordinates.
+//! - `field`, `inverse`, `words`, `encoding`: the coordinates, and their bytes in a compressed point.
 //!
 //! Invariants:
 //!
@@ -34,6 +34,7 @@
 #[cfg(feature = "k256-alone")]
 mod alone;
 mod ecdsa;
+mod encoding;
 #[cfg(all(test, not(feature = "k256-alone")))]
 mod samples;
 

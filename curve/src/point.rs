@@ -10,7 +10,7 @@ use k256::{
     elliptic_curve::{PrimeField, point::AffineCoordinates},
 };
 
-use crate::{field::Field, words};
+use crate::{encoding::x_and_parity, field::Field, words};
 
 /// The constant of the curve's equation.
 const B: Field = Field::from_words([7, 0, 0, 0]);
@@ -37,11 +37,8 @@ impl Point {
     /// Reads the 33 bytes of a compressed point: 2 for an even y or 3 for an odd one, then x. Returns `None` for
     /// other first bytes, for an x of p or more, and if no point has this x. Cost: one square root (4 µs).
     pub fn from_compressed(bytes: &[u8; 33]) -> Option<Self> {
-        match bytes.split_first_chunk::<1>()? {
-            ([2], x) => Self::from_x(x.try_into().ok()?, false),
-            ([3], x) => Self::from_x(x.try_into().ok()?, true),
-            _ => None,
-        }
+        let (x, y_is_odd) = x_and_parity(bytes)?;
+        Self::from_x(x, y_is_odd)
     }
 
     /// Returns the point with an x-coordinate of 32 big-endian bytes and an odd or even y. Returns `None` for an x of

@@ -76,16 +76,16 @@ impl TxVerifier {
         }
     }
 
-    /// Decodes a transaction and checks its signature, unless the same bytes were checked before. Cost: 40 µs, or 8 µs
-    /// if they were.
+    /// Decodes a transaction and checks its signature, unless the same bytes were checked before. Cost: 39 µs for
+    /// the check, and 4 µs to parse the key.
     ///
     /// Errors: `Decode` for bytes that are no transaction, `Signature` for one that its signer did not sign.
     pub fn verify(&self, bytes: &[u8]) -> Result<VerifiedTx, TxError> {
         self.verify_each([bytes]).remove(0)
     }
 
-    /// As [`TxVerifier::verify`] for several transactions, whose signatures are checked together. Cost: about 25 µs
-    /// each, for 64 and more.
+    /// As [`TxVerifier::verify`] for several transactions, whose signatures are checked together. Cost: about 17 µs
+    /// for each check of 64.
     pub fn verify_each<'b>(&self, bytes: impl IntoIterator<Item = &'b [u8]>) -> Vec<Result<VerifiedTx, TxError>> {
         let decoded: Vec<Result<Transaction, DecodeError>> = bytes.into_iter().map(Transaction::decode).collect();
         let txs: Vec<Transaction> = decoded.iter().flatten().cloned().collect();

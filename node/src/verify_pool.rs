@@ -49,8 +49,8 @@ pub use self::messages::{SIGNATURES_BURST, SIGNATURES_PER_SECOND};
 /// Number of signatures that a thread checks together before it looks for more urgent work: about 1 ms.
 pub const SLICE: usize = 64;
 
-/// Number of bytes of waiting gossip that is checked together, if as much waits: about [`SLICE`] transfers, in the few
-/// small batches of several peers.
+/// Number of bytes of waiting gossip that is checked together, if as much waits: about [`SLICE`] transfers, in small
+/// batches of several peers. A batch that is longer by itself is checked alone, so that no other one waits for it.
 const JOINED_BYTES: usize = 16 << 10;
 
 /// Maximum bytes of queued submissions of one address: one second's work of one thread, if they are transfers.
@@ -398,7 +398,12 @@ impl VerifyPool {
                 self.deps.intake.take_submissions(submissions);
                 self.yield_to_urgent();
             }
-            Job::Batches(batches) => self.take_batches(batches),
+            Job::Batches(batches) => {
+                let is_long = |(_, batch): &(NodeId, Batch)| batch.bytes.len() > JOINED_BYTES;
+                let (long, short): (Vec<_>, Vec<_>) = batches.into_iter().partition(is_long);
+                self.take_batches(short);
+                long.into_iter().for_each(|batch| self.take_batches(vec![batch]));
+            }
         }
     }
 

@@ -93,14 +93,14 @@ impl PublicKey {
         self.address
     }
 
-    /// Checks `signature` over a 32-byte digest. Cost: about 30 µs.
+    /// Checks `signature` over a 32-byte digest. Cost: about 37 µs.
     ///
     /// Errors: `SignatureError::Mismatch` if the signature does not hold, is high-S or is malformed.
     pub fn verify(&self, digest: &Hash, signature: &Signature) -> Result<(), SignatureError> {
         if curve::verify(&self.point, &digest.0, &signature.0) { Ok(()) } else { Err(SignatureError::Mismatch) }
     }
 
-    /// Checks `signature`, recovery bit included, over a 32-byte digest. Cost: about 31 µs.
+    /// Checks `signature`, recovery bit included, over a 32-byte digest. Cost: about 39 µs.
     ///
     /// Errors: `SignatureError::Mismatch`, also if only the recovery bit is wrong.
     pub fn verify_recoverable(&self, digest: &Hash, signature: &TxSignature) -> Result<(), SignatureError> {
@@ -126,7 +126,7 @@ impl PreparedKey {
         Self(curve::KnownKey::new(&key.point))
     }
 
-    /// Checks as [`PublicKey::verify`] does, with the same result. Cost: about 15 µs.
+    /// Checks as [`PublicKey::verify`] does, with the same result. Cost: about 16 µs.
     ///
     /// Errors: those of [`PublicKey::verify`].
     pub fn verify(&self, digest: &Hash, signature: &Signature) -> Result<(), SignatureError> {

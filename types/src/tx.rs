@@ -216,14 +216,14 @@ impl Transaction {
         self.0.id
     }
 
-    /// Checks the signature. Cost: about 31 µs.
+    /// Checks the signature. Cost: about 39 µs.
     ///
     /// Errors: `SignatureError::Mismatch` if the signature does not hold.
     pub fn verify(self) -> Result<VerifiedTx, SignatureError> {
         if self.holds() { Ok(VerifiedTx(self)) } else { Err(SignatureError::Mismatch) }
     }
 
-    /// Returns true if the signature holds. Cost: about 31 µs; less in a [`verify_batch`](crate::verify_batch).
+    /// Returns true if the signature holds. Cost: about 39 µs; less in a [`verify_batch`](crate::verify_batch).
     pub fn holds(&self) -> bool {
         self.body().signer.verify_recoverable(&self.digest(), self.signature()).is_ok()
     }
